@@ -1,0 +1,52 @@
+# Vallum. `make help` lists the targets.
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+PACKAGES := libs/common libs/client libs/local services/registry services/validator services/risk services/compliance services/monitor
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint format proto lock bench clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(STAMP)  ## .venv with every pinned package and the command `vallum`
+
+# Every third-party package comes from requirements.lock, each checked against its hash; pip only fetches uv, which installs the rest in parallel.
+$(STAMP): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
+	@test -x $(PY) || python3 -m venv $(VENV)
+	@sed -n '/^uv==/,/^    #/p' requirements.lock | grep -v '^    #' > $(VENV)/uv.lock
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@touch $(STAMP)
+
+demo: setup      ## three bundles through the whole life, on real data; leaves nothing running
+	@$(PY) -m vallum_local.demo
+
+test: setup      ## every test this machine can run; names what it could not run
+	@$(PY) -m pytest
+
+lint: setup      ## ruff, mypy --strict, buf lint and breaking
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy $(PACKAGES)
+	@$(PY) proto/generate.py --check
+
+format: setup    ## rewrite with ruff
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+proto: setup     ## regenerate libs/common/vallum from proto/
+	@$(PY) proto/generate.py
+
+lock: setup      ## renew requirements.lock from the packages' own requirements
+	@$(VENV)/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		$(PACKAGES:%=%/pyproject.toml) --group dev --extra local -o requirements.lock \
+		--no-emit-package vallum-common --no-emit-package vallum-local --no-emit-package vallum-validator
+
+bench: setup     ## every number in the README
+	@for f in bench/*.py; do $(PY) $$f; done
+
+clean:           ## remove .venv and what the tools left
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

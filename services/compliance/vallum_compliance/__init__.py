@@ -1,0 +1,1 @@
+"""Policy, signed verdicts and the audit log."""

@@ -1,0 +1,1 @@
+"""Baselines, detection, alerts, correction and metrics."""

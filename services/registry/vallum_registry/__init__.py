@@ -1,0 +1,1 @@
+"""Models, versions, artefacts, lineage and deployments."""

@@ -1,0 +1,1 @@
+"""Twelve risks with intervals, from measured evidence."""

@@ -1,0 +1,1 @@
+"""Scans artefacts and measures behaviour in a sandbox."""

@@ -1,0 +1,193 @@
+"""What the validator knows: findings of a scan, results of the four checks, and the evidence they form together.
+
+Values and pure rules only. Nothing here says whether a model may be released: that is policy, and policy lives in compliance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+CHECK_NAMES: Final = ("adversarial_robustness", "data_privacy", "bias_fairness", "transparency")
+"""The four checks, in the order they run."""
+
+Detail: TypeAlias = "str | int | float | bool | None | Sequence[Detail] | Mapping[str, Detail]"
+
+
+class Outcome(StrEnum):
+    """How a check ended. A crash, a timeout or missing data is INCONCLUSIVE, never PASS."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class ScanVerdict(StrEnum):
+    """What static analysis can say of bytes. CLEAN means every byte was accounted for; UNKNOWN is not CLEAN."""
+
+    CLEAN = "CLEAN"
+    MALICIOUS = "MALICIOUS"
+    UNKNOWN = "UNKNOWN"
+
+
+class Severity(StrEnum):
+    """How much a finding matters, in the words SARIF and the SOC use."""
+
+    INFO = "INFO"
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing the scan saw.
+
+    Args:
+        rule: stable rule id, e.g. `pickle.global-denied`.
+        severity: how much it matters.
+        member: path inside the container, `""` for the file itself; nested members are joined by `!/`.
+        offset: byte offset inside the member, `None` where it has no place.
+        message: what was seen, with the value.
+    """
+
+    rule: str
+    severity: Severity
+    member: str
+    offset: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """The scan of one file.
+
+    Args:
+        path: as the caller named it.
+        sha256: hex digest of the bytes that were scanned.
+        size_bytes: how many bytes were scanned.
+        format: what the content is (`onnx`, `pickle`, `joblib`, `skops`, …), `unknown` where nothing matched.
+        verdict: three-valued.
+        findings: in order of offset.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    format: str
+    verdict: ScanVerdict
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """The scan of all files of a submission.
+
+    Args:
+        files: one report each.
+        rules_digest: hex SHA-256 of the allow-lists and rules in force, so that a verdict can be repeated.
+    """
+
+    files: tuple[FileReport, ...]
+    rules_digest: str
+
+    @property
+    def verdict(self) -> ScanVerdict:
+        """The worst of the files: MALICIOUS over UNKNOWN over CLEAN; nothing scanned is UNKNOWN."""
+        verdicts = {report.verdict for report in self.files}
+        if ScanVerdict.MALICIOUS in verdicts:
+            return ScanVerdict.MALICIOUS
+        return ScanVerdict.CLEAN if verdicts == {ScanVerdict.CLEAN} else ScanVerdict.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval, both ends included, in the unit of the value it belongs to."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The evidence of one check.
+
+    Args:
+        name: one of `CHECK_NAMES`.
+        outcome: against the threshold named in `details["threshold"]`.
+        value: the headline measurement; `None` where nothing could be measured.
+        interval: of `value`, at `confidence`; `None` where nothing could be measured.
+        confidence: coverage of the interval, e.g. 0.95.
+        samples: number of rows behind `value`.
+        method: name with every parameter that changes the result.
+        seed: of the generator every random choice came from.
+        reason: one line for a person: why this outcome, with the figures.
+        details: further measurements, JSON-compatible.
+    """
+
+    name: str
+    outcome: Outcome
+    value: float | None = None
+    interval: Interval | None = None
+    confidence: float = 0.95
+    samples: int = 0
+    method: str = ""
+    seed: int = 0
+    reason: str = ""
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """What really held the worker in which the model ran; it belongs to the evidence.
+
+    Args:
+        mechanism: `sandlock` or `none`.
+        landlock_abi: the kernel's Landlock version, 0 where there is none.
+        seccomp: whether a system-call filter was in force.
+        degraded: what could not be enforced, in words; empty when all was.
+    """
+
+    mechanism: str
+    landlock_abi: int
+    seccomp: bool
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBaseline:
+    """How one column was distributed in the evaluation data: what drift is measured against.
+
+    Args:
+        name: the feature, or `prediction` for the model's own output.
+        categories: the values of a categorical column; empty for a numeric one.
+        edges: `len(counts) - 1` inner bin edges of a numeric column, ascending; bin i holds `edges[i-1] <= x < edges[i]`.
+        counts: rows per category or bin; a categorical column has one more at the end for any other value.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Everything measured about one submission: the evidence policy decides on.
+
+    Args:
+        scan: of the artefact and of every file beside it.
+        checks: one per name in `CHECK_NAMES`, in that order.
+        isolation: what held the worker; `None` where the model was never run.
+        baseline: of the evaluation data and of the model's predictions on it; empty where they could not be had.
+        thresholds_digest: hex SHA-256 of the threshold file in force.
+    """
+
+    scan: ScanReport
+    checks: tuple[CheckResult, ...]
+    isolation: Isolation | None
+    baseline: tuple[FeatureBaseline, ...]
+    thresholds_digest: str
