@@ -1,0 +1,215 @@
+"""What the checks measure with: tables, predictions, and the one way to ask a model anything.
+
+A check sees a model only through `Predictor`, never as an object, a file or a session: whatever answers behind it may
+be hostile and lives in another process. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from vallum_common.bundle import Feature, FeatureType, Manifest, Task
+from vallum_common.errors import Invalid
+
+if TYPE_CHECKING:
+    # Only for its name in a signature: `checks` imports this module.
+    from vallum_validator.checks.thresholds import Thresholds
+
+Column: TypeAlias = "NDArray[Any]"
+Labels: TypeAlias = "NDArray[np.object_]"
+Probabilities: TypeAlias = "NDArray[np.float64]"
+
+_WHOLE_NUMBER: Final = re.compile(r"(-?[0-9]+)\.0+")
+_TRUTH: Final = frozenset({"true", "false"})
+
+
+class PredictionFailed(Invalid):
+    """The model gave no answer that can be trusted: it crashed, took too long, or answered nonsense.
+
+    One line that names what it did; every check that needs the answer is INCONCLUSIVE with it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of equal length by name.
+
+    Args:
+        columns: a numeric column is float64 (missing = NaN), a text column an object array of str (missing = None).
+    """
+
+    columns: Mapping[str, Column]
+
+    def __post_init__(self) -> None:
+        lengths = {name: column.shape for name, column in self.columns.items()}
+        if any(len(shape) != 1 for shape in lengths.values()) or len(set(lengths.values())) > 1:
+            raise Invalid(f"the columns of a table must be flat and of equal length, got {lengths!r}")
+        for name, column in self.columns.items():
+            if column.dtype not in (np.dtype(np.float64), np.dtype(object)):
+                raise Invalid(f"column {name!r} must be float64 or object (text), got {str(column.dtype)!r}")
+
+    def __len__(self) -> int:
+        return next((len(column) for column in self.columns.values()), 0)
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Table:
+        """Return the named rows, in the order given; a boolean mask keeps its true rows."""
+        return Table({name: column[rows] for name, column in self.columns.items()})
+
+    def select(self, names: Sequence[str]) -> Table:
+        """Return the named columns, in the order given.
+
+        Raises:
+            Invalid: a column is not there.
+        """
+        absent = [name for name in names if name not in self.columns]
+        if absent:
+            raise Invalid(f"no column {absent[0]!r} in the table; it has {', '.join(map(repr, self.columns))}")
+        return Table({name: self.columns[name] for name in names})
+
+    def with_columns(self, columns: Mapping[str, Column]) -> Table:
+        """Return the table with these columns instead of those of the same name, new names at the end."""
+        return Table({**self.columns, **columns})
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a model answered.
+
+    Args:
+        labels: canonical text, shape (rows,); for regression the number as text.
+        probabilities: shape (rows, classes), in the order of `Predictor.classes`, each row summing to one; `None` for a
+            model that gives labels only, and for regression.
+        values: the predicted numbers of a regression, shape (rows,); `None` for classification.
+    """
+
+    labels: Labels
+    probabilities: Probabilities | None
+    values: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLedger:
+    """What has been asked of a model so far.
+
+    Args:
+        rows: rows predicted.
+        calls: messages sent to the worker.
+        seconds: wall time spent waiting. It differs from run to run, so it never enters a `CheckResult`.
+    """
+
+    rows: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+
+class Predictor(Protocol):
+    """Asks one model."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Canonical class labels in the order of `Predictions.probabilities`; empty before the first prediction."""
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """The model's inputs as the manifest names them, in order."""
+
+    @property
+    def task(self) -> Task:
+        """What the model predicts."""
+
+    @property
+    def ledger(self) -> QueryLedger:
+        """What has been asked so far."""
+
+    def predict(self, table: Table) -> Predictions:
+        """Answer any number of rows; one big table is far cheaper than many small ones.
+
+        Args:
+            table: holds at least the feature columns; others are ignored and never reach the model.
+
+        Raises:
+            PredictionFailed: there is no answer that can be trusted.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a check gets to measure.
+
+    Args:
+        manifest: of the submission.
+        predictor: asks the model; `None` where it could not be run.
+        why_not_run: one line why there is no predictor; empty where there is one.
+        evaluation: feature columns, label and sensitive columns; `None` with a reason in `missing["evaluation"]`.
+        members: rows the model was trained on.
+        population: rows of the same source it was not trained on.
+        missing: part (`evaluation`, `members`, `population`, `card`) to one line why it is not there.
+        card: text of the model card.
+        thresholds: the policy the outcome is judged by.
+        seed: every random choice comes from it.
+    """
+
+    manifest: Manifest
+    predictor: Predictor | None
+    why_not_run: str
+    evaluation: Table | None
+    members: Table | None
+    population: Table | None
+    missing: Mapping[str, str]
+    card: str | None
+    thresholds: Thresholds
+    seed: int
+
+
+def canonical_text(value: object) -> str | None:
+    """Return the one spelling of a label or category: 1, 1.0 and "1" are "1"; True and "TRUE" are "true".
+
+    Other text stays as it is, spaces included. Missing (None, NaN) is None.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return None
+        return str(int(value)) if float(value).is_integer() else str(value)
+    text = str(value)
+    if text.lower() in _TRUTH:
+        return text.lower()
+    whole = _WHOLE_NUMBER.fullmatch(text)
+    return whole.group(1) if whole else text
+
+
+def canonical_column(column: Column | Sequence[object]) -> Labels:
+    """Return a column as canonical text, None where a value is missing; shape (rows,)."""
+    values = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    # Keyed by type as well: True equals 1 and is another label.
+    keys = [(type(value), value) for value in values]
+    spelling = {key: canonical_text(key[1]) for key in set(keys)}
+    result = np.empty(len(keys), dtype=object)
+    result[:] = [spelling[key] for key in keys]
+    return result
+
+
+def label_order(label: str) -> tuple[bool, float, str]:
+    """Return the key that sorts canonical labels as NumPy sorts the originals: numbers by value, then text."""
+    try:
+        return (False, float(label), label)
+    except ValueError:
+        return (True, 0.0, label)
+
+
+def is_text(feature: Feature) -> bool:
+    """Whether a feature's column in a `Table` holds canonical text (categorical) rather than numbers."""
+    return feature.type is FeatureType.CATEGORICAL
