@@ -1,6 +1,6 @@
 """What the validator knows: findings of a scan, results of the four checks, and the evidence they form together.
 
-Values and pure rules only. Nothing here says whether a model may be released: that is policy, and policy lives in compliance.
+Values and pure rules only. Nothing here says whether a model may be released: that is policy, which compliance holds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 CHECK_NAMES: Final = ("adversarial_robustness", "data_privacy", "bias_fairness", "transparency")
 """The four checks, in the order they run."""
 
-Detail: TypeAlias = "str | int | float | bool | None | Sequence[Detail] | Mapping[str, Detail]"
+Detail: TypeAlias = "str | int | float | bool | Sequence[Detail] | Mapping[str, Detail] | None"
 
 
 class Outcome(StrEnum):
@@ -164,7 +164,7 @@ class FeatureBaseline:
     Args:
         name: the feature, or `prediction` for the model's own output.
         categories: the values of a categorical column; empty for a numeric one.
-        edges: `len(counts) - 1` inner bin edges of a numeric column, ascending; bin i holds `edges[i-1] <= x < edges[i]`.
+        edges: `len(counts) - 1` inner bin edges of a numeric column, ascending; bin i is `edges[i-1] <= x < edges[i]`.
         counts: rows per category or bin; a categorical column has one more at the end for any other value.
     """
 

@@ -177,7 +177,7 @@ class _ManifestLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise Invalid(f"manifest line {self.peek_event().start_mark.line + 1}: aliases (*name) are not allowed")
+            raise Invalid(f"manifest line {self.line + 1}: aliases (*name) are not allowed")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

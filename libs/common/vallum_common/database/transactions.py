@@ -1,0 +1,161 @@
+"""Transactions that keep a record and its outgoing facts together (architecture, rule 2)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from vallum_common.bus.event import Event
+from vallum_common.bus.record import OutgoingRecord
+from vallum_common.database.tables import inbox, outbox
+from vallum_common.errors import Exhausted, Unavailable
+from vallum_common.trace import current_traceparent
+
+MAX_EVENT_BYTES: Final = 1_000_000
+"""Just under Kafka's default `max.message.bytes` (1,048,588 with headers and framing)."""
+
+_LOCK_KEYS: Final = sa.text(
+    "SELECT pg_advisory_xact_lock(hashtextextended(key, 7401)) FROM (SELECT unnest(:keys) AS key ORDER BY 1) AS sorted"
+).bindparams(sa.bindparam("keys", type_=sa.ARRAY(sa.Text)))
+
+
+class Transaction:
+    """One database transaction. What it publishes reaches Kafka if and only if it commits.
+
+    Args:
+        connection: for the service's own statements (SQLAlchemy Core).
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self._outgoing: list[OutgoingRecord] = []
+
+    def publish(self, event: Event) -> None:
+        """Note an event; the relay sends it after the commit, in the order of commits of its key.
+
+        Raises:
+            Exhausted: the message is larger than Kafka takes by default; in the outbox it would hold up all others.
+        """
+        record = OutgoingRecord.of_event(event, traceparent=event.traceparent or current_traceparent())
+        size = len(record.value or b"")
+        if size > MAX_EVENT_BYTES:
+            raise Exhausted(
+                f"event {event.type} about {event.subject!r} has {size} bytes; at most {MAX_EVENT_BYTES} fit"
+            )
+        self._outgoing.append(record)
+
+    def publish_record(self, record: OutgoingRecord) -> None:
+        """Note a raw record: a dead letter, or a topic that is not protobuf."""
+        self._outgoing.append(record)
+
+    async def unseen(self, consumer: str, event_ids: Sequence[str]) -> set[str]:
+        """Note events in the inbox.
+
+        Returns:
+            Those this consumer had not noted before; the others have taken effect already.
+        """
+        if not event_ids:
+            return set()
+        statement = insert(inbox).on_conflict_do_nothing().returning(inbox.c.event_id)
+        # One id twice in one statement is one row; sorted, two consumers in a rebalance cannot lock each other out.
+        rows = [{"consumer": consumer, "event_id": event_id} for event_id in sorted(set(event_ids))]
+        return set((await self.connection.execute(statement.values(rows))).scalars())
+
+    async def forget(self, consumer: str, event_id: str) -> None:
+        """Take an event out of the inbox: it went to the dead letters and may be tried again from there."""
+        await self.connection.execute(
+            sa.delete(inbox).where(inbox.c.consumer == consumer, inbox.c.event_id == event_id)
+        )
+
+    @contextlib.asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part that can fail by itself: what it wrote and published is undone, the rest of the transaction stays."""
+        kept = len(self._outgoing)
+        try:
+            async with self.connection.begin_nested():
+                yield
+        except BaseException:
+            del self._outgoing[kept:]
+            raise
+
+    async def flush(self) -> int:
+        """Write what was published to the outbox; called once, before the commit.
+
+        The keys are locked first: positions are drawn from a sequence, and without the lock a transaction with a
+        smaller position could commit after one with a larger position and the same key, and be sent after it.
+
+        Returns:
+            How many records were written.
+        """
+        if not self._outgoing:
+            return 0
+        keys = sorted({base64.b64encode(record.key or b"").decode() for record in self._outgoing})
+        await self.connection.execute(_LOCK_KEYS, {"keys": keys})
+        await self.connection.execute(
+            insert(outbox).on_conflict_do_nothing(index_elements=["record_id"]).values(_rows(self._outgoing))
+        )
+        written, self._outgoing = len(self._outgoing), []
+        return written
+
+
+def _rows(records: Iterable[OutgoingRecord]) -> list[dict[str, object]]:
+    return [
+        {
+            "record_id": record.record_id,
+            "topic": record.topic,
+            "key": record.key,
+            "value": record.value,
+            "headers": [[name, base64.b64encode(value).decode()] for name, value in record.headers],
+        }
+        for record in records
+    ]
+
+
+class Database:
+    """A service's own database.
+
+    Args:
+        url: `postgresql+asyncpg://…`.
+        pool_size: connections kept open.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.engine = create_async_engine(url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True)
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_published(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after each commit that wrote to the outbox; the relay wakes by it."""
+        self._listeners.append(listener)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction that commits at the end of the block and rolls back when it is left by an exception.
+
+        Raises:
+            Unavailable: PostgreSQL cannot be reached or went away; nothing was committed, or it is not known.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                transaction = Transaction(connection)
+                yield transaction
+                written = await transaction.flush()
+        except (OperationalError, InterfaceError, OSError) as error:
+            raise Unavailable("the database does not answer; try again") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable("the database closed the connection; try again") from error
+            raise
+        if written:
+            for listener in self._listeners:
+                listener()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
