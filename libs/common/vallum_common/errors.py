@@ -1,8 +1,9 @@
 """The closed list of what can go wrong, and the only exceptions our code raises on purpose.
 
 Each kind decides what happens on every edge: the gRPC status a caller sees, and whether a consumer retries,
-dead-letters or stops. Services only raise; `vallum_common.rpc` and `vallum_common.bus` translate. What is lost at the boundary: the
-Python type of anything that is not on this list, and its message, which may hold a secret. A verdict is never an error.
+dead-letters or stops. Services only raise; `vallum_common.rpc` and `vallum_common.bus` translate. What is lost at the
+boundary: the Python type of anything that is not on this list, and its message, which may hold a secret. A verdict is
+never an error.
 """
 
 from __future__ import annotations

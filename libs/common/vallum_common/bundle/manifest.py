@@ -125,7 +125,7 @@ class Evaluation(DataFile):
 
 
 class Data(_Part):
-    """The section `data`: what the checks measure with. Each missing part makes the checks that need it INCONCLUSIVE."""
+    """The section `data`: what the checks measure with. A missing part makes the checks that need it INCONCLUSIVE."""
 
     evaluation: Evaluation | None = None
     members: DataFile | None = None
@@ -222,10 +222,10 @@ def parse_manifest(content: bytes) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise Invalid(_one_line(error, document)) from error
+        raise Invalid(_one_line(error)) from error
 
 
-def _one_line(error: ValidationError, document: dict[Any, Any]) -> str:
+def _one_line(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     # An unknown key explains a "missing" one beside it (a typing mistake makes both), so it is told first.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])

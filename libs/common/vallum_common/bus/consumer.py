@@ -1,7 +1,8 @@
 """The consumer: each event takes effect once, poison goes aside, and nothing is lost without a word.
 
-One database transaction per batch holds the inbox rows, the effects and the facts that follow; the offsets are committed
-after it. Killed in between, the batch comes again and the inbox recognises it. The closed error list decides the rest.
+One database transaction per batch holds the inbox rows, the effects and the facts that follow; the offsets are
+committed after it. Killed in between, the batch comes again and the inbox knows it. The closed error list decides the
+rest.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from vallum_common.trace import enter_trace
 log = structlog.get_logger(__name__)
 
 BatchHandler = Callable[[Transaction, Sequence[Event]], Awaitable[None]]
-"""Takes effect of events, in order, inside the transaction; must not commit, and may be called again after a rollback."""
+"""Takes effect of events, in order, inside the transaction; never commits, may be called again after a rollback."""
 
 Handler = Callable[[Transaction, Event], Awaitable[None]]
 """Takes effect of one event."""
@@ -194,7 +195,7 @@ class Consumer:
                 except (Unavailable, Exhausted):
                     raise
                 except Exception:  # whatever it is: one by one finds out for which record, and says so
-                    log.info("batch_taken_apart", consumer=self.name, records=len(batch))
+                    log.info("batch_taken_apart", consumer=self.name, records=len(batch), exc_info=True)
                 return await self._one_by_one(batch)
             except (Unavailable, Exhausted) as error:
                 log.warning("consumer_waits", consumer=self.name, kind=error.kind, reason=error.message)

@@ -1,4 +1,4 @@
-"""The relay: publishes the outbox, in the order in which it was written per key, and only to the cluster it belongs to."""
+"""The relay: publishes the outbox, per key in the order of commits, and only to the cluster it belongs to."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class Relay:
         await connection.commit()
         if known not in (None, present):
             raise Conflict(
-                f"Kafka at {self._bootstrap!r} is cluster {present!r}, but this outbox published to {known!r}: give the "
-                "right address, or run `vallum outbox republish` to fill the new cluster"
+                f"Kafka at {self._bootstrap!r} is cluster {present!r}, but this outbox published to {known!r}: give "
+                "the right address, or run `vallum outbox republish` to fill the new cluster"
             )
 
     async def _publish_batch(self, connection: AsyncConnection, producer: AIOKafkaProducer) -> int:
