@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -177,7 +177,8 @@ class Consumer:
     def _read(self, record: ReceivedRecord) -> _Undecided:
         try:
             topic = self._topics[record.topic]
-            return _Undecided(record, decode_event(topic, key=record.key, value=record.value, headers=record.headers))
+            event = decode_event(topic, key=record.key, value=record.value, headers=record.headers)
+            return _Undecided(record, replace(event, record=record))
         except Invalid as error:
             return _Undecided(record, error)
 

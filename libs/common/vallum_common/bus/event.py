@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError, Message
 
 from vallum_common.bus.topics import Topic, topic_of
 from vallum_common.errors import Invalid
+
+if TYPE_CHECKING:
+    from vallum_common.bus.record import ReceivedRecord
 
 CONTENT_TYPE: Final = "application/protobuf"
 _REQUIRED: Final = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time")
@@ -34,6 +37,7 @@ class Event:
         time: when it happened, UTC.
         message: the fact.
         traceparent: W3C trace context of the cause; empty where unknown.
+        record: the bytes it was read from, exactly as received; `None` for an event that was made here.
     """
 
     id: str
@@ -43,6 +47,7 @@ class Event:
     time: dt.datetime
     message: Message
     traceparent: str = ""
+    record: ReceivedRecord | None = field(default=None, compare=False, repr=False)
 
     @property
     def topic(self) -> Topic:

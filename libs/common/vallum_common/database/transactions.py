@@ -36,6 +36,8 @@ class Transaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self._outgoing: list[OutgoingRecord] = []
+        self.after_commit: list[Callable[[], None]] = []
+        """Called once the transaction is committed, and never where it is not: to wake who waits for the change."""
 
     def publish(self, event: Event) -> None:
         """Note an event; the relay sends it after the commit, in the order of commits of its key.
@@ -152,9 +154,8 @@ class Database:
             if error.connection_invalidated:
                 raise Unavailable("the database closed the connection; try again") from error
             raise
-        if written:
-            for listener in self._listeners:
-                listener()
+        for listener in (*transaction.after_commit, *(self._listeners if written else ())):
+            listener()
 
     async def close(self) -> None:
         """Close all connections."""
