@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vallum_common import attestation
 from vallum_common.attestation import Resource, SigningKey, Statement
 from vallum_common.errors import Denied, Invalid

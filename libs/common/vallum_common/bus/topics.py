@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import vallum
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
+
+import vallum
 from vallum.options.v1 import options_pb2
 
 DEFAULT_PARTITIONS: Final = 6

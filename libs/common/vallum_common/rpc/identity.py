@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import jwt
 from google.protobuf import descriptor_pool
-from vallum.options.v1 import options_pb2
 
+from vallum.options.v1 import options_pb2
 from vallum_common.clock import Clock
 from vallum_common.errors import Denied, Invalid
 from vallum_common.rpc.status import Unauthenticated
