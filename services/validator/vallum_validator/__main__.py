@@ -1,0 +1,5 @@
+"""`python -m vallum_validator` runs the service."""
+
+from vallum_validator.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,342 @@
+"""What the validator does with a submission: queue it, fetch its bytes, measure them apart from everything, tell."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from vallum_common.bundle import MANIFEST_NAME, Manifest, parse_manifest
+from vallum_common.clock import Clock
+from vallum_common.errors import Invalid, NotFound, Unavailable
+from vallum_validator.domain import (
+    CHECK_NAMES,
+    Assessment,
+    CheckResult,
+    FileReport,
+    Finding,
+    Isolation,
+    Outcome,
+    ScanReport,
+    ScanVerdict,
+    Severity,
+)
+
+MAX_ATTEMPTS: Final = 3
+"""A submission during which the validator itself died so often is measured no more: it may be what kills it."""
+
+log = structlog.get_logger(__name__)
+
+
+class ReportState(StrEnum):
+    """Where the work on a submission stands."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedFile:
+    """A file of a submission: where it lies in the bundle and the digest it is fetched by."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is to be measured.
+
+    Args:
+        submission_id: whose.
+        model: model id.
+        version: version.
+        digest: hex SHA-256 of the artefact.
+        manifest: `vallum.yaml` as written.
+        files: all files of the bundle.
+        traceparent: of the submission, so that what follows belongs to its trace.
+    """
+
+    submission_id: str
+    model: str
+    version: str
+    digest: str
+    manifest: bytes
+    files: tuple[SubmittedFile, ...]
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The work on a submission as far as it has come.
+
+    Args:
+        submission: what is measured.
+        state: where it stands.
+        stage: what runs now, or ran last.
+        attempts: how often the work began.
+        scan: once it is done.
+        checks: the finished ones, in order.
+        isolation: once the model has run.
+        started_at: of the last attempt.
+        completed_at: of the whole.
+    """
+
+    submission: Submission
+    state: ReportState = ReportState.QUEUED
+    stage: str = ""
+    attempts: int = 0
+    scan: ScanReport | None = None
+    checks: tuple[CheckResult, ...] = ()
+    isolation: Isolation | None = None
+    started_at: dt.datetime | None = None
+    completed_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The part of a report that is measured, as far as it has come."""
+
+    scan: ScanReport | None
+    checks: tuple[CheckResult, ...]
+    isolation: Isolation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The fact that a submission was scanned and measured.
+
+    Args:
+        submission: which.
+        manifest: checked; `None` where it could not be read, and then nothing was measured.
+        assessment: all the evidence.
+        started_at: of the attempt that ended well.
+        completed_at: now.
+    """
+
+    submission: Submission
+    manifest: Manifest | None
+    assessment: Assessment
+    started_at: dt.datetime
+    completed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to show while the work goes on: a stage that began, or a check that ended."""
+
+    stage: str
+    check: CheckResult | None = None
+
+
+class Unit(Protocol):
+    """One transaction."""
+
+    async def enqueue(self, submission: Submission) -> None:
+        """Put a submission at the end of the queue; one that is known changes nothing."""
+        ...
+
+    async def save_report(self, report: Report) -> None:
+        """Keep the report as it stands now."""
+        ...
+
+    async def report_of(self, submission_id: str) -> Report | None:
+        """The report of a submission."""
+        ...
+
+    async def complete(self, validated: Validated) -> None:
+        """Take the submission off the queue and publish `ValidationCompleted`."""
+        ...
+
+
+class Store(Protocol):
+    """Where queue and reports are kept."""
+
+    def begin(self) -> AbstractAsyncContextManager[Unit]:
+        """Open a transaction."""
+        ...
+
+    def claim(self) -> AbstractAsyncContextManager[tuple[Unit, Report] | None]:
+        """Open a transaction that holds the oldest submission nobody else holds; `None` where there is none.
+
+        The claim ends with the transaction, also when this process is killed: then another takes the submission.
+        """
+        ...
+
+
+class Artifacts(Protocol):
+    """Where the bytes are fetched from."""
+
+    async def fetch(self, sha256: str, target: Path) -> None:
+        """Write the bytes of a digest to a file.
+
+        Raises:
+            NotFound: nobody has them.
+            Unavailable: the registry is away, or what came does not match the digest.
+        """
+        ...
+
+
+class Measurer(Protocol):
+    """Measures in a process of its own, which holds no key, no database and no socket."""
+
+    async def assess(self, bundle: Path, manifest: Manifest, on_step: Callable[[Step], Awaitable[None]]) -> Assessment:
+        """Scan and measure a bundle; whatever the measuring process does, this returns evidence."""
+        ...
+
+    async def scan(self, path: Path, name: str) -> tuple[FileReport, str]:
+        """Scan one file; with the digest of the rules in force."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The use cases.
+
+    Args:
+        store: where queue and reports are kept.
+        artifacts: where the bytes come from.
+        measurer: measures them.
+        clock: for the times in the report.
+        thresholds_digest: of the threshold file in force.
+        rules_digest: of the scan rules in force.
+    """
+
+    store: Store
+    artifacts: Artifacts
+    measurer: Measurer
+    clock: Clock
+    thresholds_digest: str
+    rules_digest: str
+    check_names: Sequence[str] = field(default=CHECK_NAMES)
+
+    async def submit(self, unit: Unit, submission: Submission) -> None:
+        """Queue a submission."""
+        await unit.enqueue(submission)
+
+    async def report(self, submission_id: str) -> Report:
+        """The report of a submission as far as it has come.
+
+        Raises:
+            NotFound: it has not arrived here.
+        """
+        async with self.store.begin() as unit:
+            found = await unit.report_of(submission_id)
+        if found is None:
+            raise NotFound(f"no submission {submission_id!r} here; it may still be on its way")
+        return found
+
+    async def work(self) -> bool:
+        """Take the oldest submission and measure it.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            Unavailable: the registry or the database is away; the submission stays in the queue.
+        """
+        async with self.store.claim() as claimed:
+            if claimed is None:
+                return False
+            unit, report = claimed
+            validated = await self._validate(report)
+            await unit.complete(validated)
+            await unit.save_report(_completed(report, validated))
+            log.info(
+                "submission_validated",
+                submission_id=report.submission.submission_id,
+                model=report.submission.model,
+                scan=validated.assessment.scan.verdict,
+                checks={check.name: check.outcome for check in validated.assessment.checks},
+            )
+            return True
+
+    async def _validate(self, report: Report) -> Validated:
+        submission, started = report.submission, self.clock.now()
+        manifest = None
+        if report.attempts >= MAX_ATTEMPTS:
+            assessment = self._nothing(submission, f"the validator died {report.attempts} times while measuring this")
+        else:
+            try:
+                manifest = parse_manifest(submission.manifest)
+                running = replace(report, state=ReportState.RUNNING, stage="fetch", checks=(), started_at=started)
+                assessment = await self._measure(running, manifest)
+            except Invalid as error:
+                assessment = self._nothing(submission, error.message)
+        return Validated(submission, manifest, assessment, started, self.clock.now())
+
+    async def _measure(self, shown: Report, manifest: Manifest) -> Assessment:
+        await self._show(shown)
+        with tempfile.TemporaryDirectory(prefix="vallum-submission-") as folder:
+            root = Path(folder)
+            (root / MANIFEST_NAME).write_bytes(shown.submission.manifest)
+            for file in shown.submission.files:
+                target = root / file.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                await self.artifacts.fetch(file.sha256, target)
+            # Counted before the dangerous part, in a transaction of its own: it must outlive this process.
+            shown = replace(shown, stage="scan", attempts=shown.attempts + 1)
+            await self._show(shown)
+
+            async def show(step: Step) -> None:
+                nonlocal shown
+                shown = replace(shown, stage=step.stage, checks=(*shown.checks, *([step.check] if step.check else [])))
+                await self._show(shown)
+
+            return await self.measurer.assess(root, manifest, show)
+
+    async def _show(self, report: Report) -> None:
+        # Progress is for people who wait; it must not end the work.
+        with contextlib.suppress(Unavailable):
+            async with self.store.begin() as unit:
+                await unit.save_report(report)
+
+    def _nothing(self, submission: Submission, reason: str) -> Assessment:
+        """Evidence that nothing could be measured, and why: unknown, never clean."""
+        return no_evidence(
+            submission.digest,
+            reason,
+            rules_digest=self.rules_digest,
+            thresholds_digest=self.thresholds_digest,
+        )
+
+
+def no_evidence(digest: str, reason: str, *, rules_digest: str, thresholds_digest: str) -> Assessment:
+    """The assessment of bytes that could not be measured: the scan UNKNOWN and every check INCONCLUSIVE.
+
+    Args:
+        digest: hex SHA-256 of the artefact.
+        reason: one line why.
+        rules_digest: of the scan rules in force.
+        thresholds_digest: of the threshold file in force.
+    """
+    finding = Finding("measure.failed", Severity.HIGH, "", None, reason)
+    return Assessment(
+        scan=ScanReport((FileReport("", digest, 0, "unknown", ScanVerdict.UNKNOWN, (finding,)),), rules_digest),
+        checks=tuple(CheckResult(name, Outcome.INCONCLUSIVE, reason=reason) for name in CHECK_NAMES),
+        isolation=None,
+        baseline=(),
+        thresholds_digest=thresholds_digest,
+    )
+
+
+def _completed(report: Report, validated: Validated) -> Report:
+    return replace(
+        report,
+        state=ReportState.COMPLETED,
+        stage="completed",
+        scan=validated.assessment.scan,
+        checks=validated.assessment.checks,
+        isolation=validated.assessment.isolation,
+        started_at=validated.started_at,
+        completed_at=validated.completed_at,
+    )
