@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from vallum_common.bundle import Feature, FeatureType, Manifest, Task
 from vallum_common.errors import Invalid
 
@@ -213,3 +214,16 @@ def label_order(label: str) -> tuple[bool, float, str]:
 def is_text(feature: Feature) -> bool:
     """Whether a feature's column in a `Table` holds canonical text (categorical) rather than numbers."""
     return feature.type is FeatureType.CATEGORICAL
+
+
+def categories(feature: Feature) -> tuple[str, ...]:
+    """Return the canonical text of a feature's `values`, in their order.
+
+    Raises:
+        Invalid: two of them are the same category, e.g. "1" and "1.0".
+    """
+    texts = tuple(str(canonical_text(value)) for value in feature.values)
+    twice = [text for text in texts if texts.count(text) > 1] if len(set(texts)) < len(texts) else []
+    if twice:
+        raise Invalid(f"two of the values {list(feature.values)!r} are the same category, {twice[0]!r}")
+    return texts

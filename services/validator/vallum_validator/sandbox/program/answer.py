@@ -1,0 +1,157 @@
+"""The worker's loop: read a frame, do what it asks, answer, until the pipe closes."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
+from vallum_validator.sandbox.program.rows import Input, Model, Rows
+
+_TCP_DISCARD_PORT: Final = 9
+
+
+def main() -> None:
+    """Answer on the pipes given as standard input and output."""
+    source, sink = _take_pipes()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    work = _Work()
+    while True:
+        prefix = _read(source, PREFIX_BYTES)
+        if not prefix:
+            return
+        head_bytes, body_bytes = sizes(prefix)
+        request = decode(_read(source, head_bytes), _read(source, body_bytes))
+        _write(sink, _answer(work, request))
+
+
+def _take_pipes() -> tuple[int, int]:
+    """Move the conversation off descriptors 0 and 1, where a library or a model may read and print at will."""
+    source, sink = os.dup(0), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    os.close(nowhere)
+    return source, sink
+
+
+def _answer(work: _Work, request: Frame) -> bytes:
+    sequence = {"sequence": request.head.get("sequence")}
+    try:
+        command = _COMMANDS[request.head["command"]]
+        head, arrays = command(work, request)
+        return encode(Frame({**head, **sequence}, arrays))
+    except Exception as error:  # noqa: BLE001 - the edge: whatever a library raises is told to the caller, in words
+        return encode(Frame({"error": f"{type(error).__name__}: {error}"[:2000], **sequence}))
+
+
+def _read(source: int, count: int) -> bytes:
+    parts: list[bytes] = []
+    while count:
+        block = os.read(source, min(count, 1024 * 1024))
+        if not block:
+            return b""
+        parts.append(block)
+        count -= len(block)
+    return b"".join(parts)
+
+
+def _write(sink: int, message: bytes) -> None:
+    rest = memoryview(message)
+    while rest:
+        rest = rest[os.write(sink, rest) :]
+
+
+_Reply = tuple[Mapping[str, Any], Mapping[str, Array]]
+
+
+class _Work:
+    """What this worker holds: the data files it has opened, or its one model."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Mapping[str, Array]] = {}
+        self.model: Model | None = None
+        self.inputs: tuple[Input, ...] = ()
+
+
+def _hello(_work: _Work, request: Frame) -> _Reply:
+    """Before anything is opened: set what limits a plain process needs, and try what must not be possible."""
+    address_space = request.head.get("address_space")
+    if isinstance(address_space, int):
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    probes = {"files outside its own": _reaches_files, "the network": _reaches_network}
+    return {"reached": [what for what, probe in probes.items() if probe()]}, {}
+
+
+def _reaches_files() -> bool:
+    try:
+        os.listdir("/")
+    except OSError:
+        return False
+    return True
+
+
+def _reaches_network() -> bool:
+    import socket
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+            connection.settimeout(0.2)
+            connection.connect(("127.0.0.1", _TCP_DISCARD_PORT))
+    except PermissionError:
+        pass
+    except OSError:
+        return True
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    except PermissionError:
+        return False
+    return True
+
+
+def _open_table(work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.data_files import read_columns
+
+    head = request.head
+    columns = read_columns(head["path"], head["format"], head["wanted"])
+    work.tables[head["part"]] = columns
+    rows = len(next(iter(columns.values()))) if columns else 0
+    return {"rows": rows, "columns": list(columns)}, {}
+
+
+def _columns(work: _Work, request: Frame) -> _Reply:
+    table = work.tables[request.head["part"]]
+    return {}, {name: table[name] for name in request.head["names"]}
+
+
+def _load(work: _Work, request: Frame) -> _Reply:
+    head = request.head
+    work.inputs = tuple(Input(one["name"], one["type"], tuple(one["values"])) for one in head["features"])
+    if head["format"] == "onnx":
+        from vallum_validator.sandbox.program.onnx_model import OnnxModel
+
+        work.model = OnnxModel(head["path"], work.inputs, regression=head["regression"])
+    else:
+        from vallum_validator.sandbox.program.estimator import Estimator
+
+        work.model = Estimator(head["path"], head["format"], work.inputs, regression=head["regression"])
+    return {}, {}
+
+
+def _predict(work: _Work, request: Frame) -> _Reply:
+    if work.model is None:
+        raise FrameInvalid("no model has been loaded")
+    numbers, codes = request.arrays["numbers"], request.arrays["codes"]
+    answer = work.model.predict(Rows(work.inputs, numbers, codes))
+    return {}, {name: array for name, array in answer.items() if array is not None}
+
+
+_COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
+    "hello": _hello,
+    "open_table": _open_table,
+    "columns": _columns,
+    "load": _load,
+    "predict": _predict,
+}
