@@ -1,0 +1,181 @@
+"""Whether groups are treated alike: ratios of selection rates and gaps of error rates, with three-way verdicts.
+
+A point estimate decides nothing: of ten small groups one always looks disadvantaged. A group is *found* below the limit
+only if its interval, widened for all the groups looked at, is; it is *shown* above only if its own interval is.
+Groups too small to show anything alone are shown together or not at all.
+
+Source: ratio to the most selected group and the 2 % share from 29 CFR 1607.4(D) and 1607.15(A)(2); that all groups
+must be shown needs no correction (intersection-union test, Berger 1982).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from vallum_validator.checks.groups import Confusion, Counts
+from vallum_validator.checks.intervals import Floats, difference_bounds, ratio_bounds, wilson
+from vallum_validator.domain import Interval, Outcome
+
+_POWER = 0.8
+"""Convention for "would have been found" (Cohen 1988)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """Selection of every group of a family, relative to the group that is surely selected most.
+
+    Args:
+        reference: index of that group.
+        ratio: of each group's selection rate to the reference's, NaN where there is nothing to compare, shape
+        (groups,). low: simultaneous lower end.
+        high: simultaneous upper end.
+        detectable: a true ratio below this would have been found with probability 0.8.
+        outcome: of the family.
+        worst: index of the group with the lowest ratio among those large enough; -1 where that is the pooled rest.
+        value: the ratio of `worst`.
+        interval: simultaneous, of `value`.
+    """
+
+    reference: int
+    ratio: Floats
+    low: Floats
+    high: Floats
+    detectable: Floats
+    outcome: Outcome
+    worst: int
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """How groups are judged.
+
+    Args:
+        limit: smallest allowed ratio.
+        least_share: below this share of the rows a group is judged with the other small ones only.
+        confidence: of the verdict.
+        comparisons: number of groups compared in the whole check, which the simultaneous intervals pay for.
+    """
+
+    limit: float
+    least_share: float
+    confidence: float
+    comparisons: int
+
+    @property
+    def simultaneous(self) -> float:
+        """Two-sided confidence of one interval out of many (Bonferroni)."""
+        return 1 - (1 - self.confidence) / max(1, self.comparisons)
+
+    @property
+    def alone(self) -> float:
+        """Two-sided confidence whose lower end has the one-sided error of the verdict."""
+        return 1 - 2 * (1 - self.confidence)
+
+
+def impact(seen: Confusion, criterion: Criterion) -> Impact | None:
+    """Compare selection rates; `None` where there are fewer than two groups or nobody is selected."""
+    if len(seen.rows) < 2 or seen.selected.sum() == 0:
+        return None
+    reference = int(np.argmax(wilson(seen.selected, seen.rows, criterion.simultaneous)[0]))
+    base = (float(seen.selected[reference]), float(seen.rows[reference]))
+    others = np.arange(len(seen.rows)) != reference
+    large = seen.rows >= criterion.least_share * seen.rows.sum()
+    ratio = np.where(others, seen.selected / seen.rows / (base[0] / base[1]), 1.0)
+    low, high = ratio_bounds(seen.selected, seen.rows, base, criterion.simultaneous)
+    low, high = np.where(others, low, 1.0), np.where(others, high, 1.0)
+    shown = ratio_bounds(seen.selected, seen.rows, base, criterion.alone)[0] >= criterion.limit
+    small = others & ~large
+    candidates = [
+        (float(ratio[place]), int(place), Interval(float(low[place]), float(high[place])))
+        for place in np.flatnonzero(others & large)
+    ]
+    if small.any():
+        candidates.append((*_pooled(seen, small, base, criterion.simultaneous),))
+    value, worst, interval = min(candidates, key=lambda candidate: candidate[0])
+    return Impact(
+        reference=reference,
+        ratio=ratio,
+        low=low,
+        high=high,
+        detectable=_detectable(seen, reference, criterion),
+        outcome=_outcome(seen, criterion, reference, found=others & (high < criterion.limit), shown=shown | ~others),
+        worst=worst,
+        value=value,
+        interval=interval,
+    )
+
+
+def _pooled(
+    seen: Confusion, which: NDArray[np.bool_], base: tuple[float, float], confidence: float
+) -> tuple[float, int, Interval]:
+    selected, rows = float(seen.selected[which].sum()), float(seen.rows[which].sum())
+    low, high = ratio_bounds(selected, rows, base, confidence)
+    return selected / rows / (base[0] / base[1]), -1, Interval(float(low), float(high))
+
+
+def _outcome(
+    seen: Confusion, criterion: Criterion, reference: int, *, found: NDArray[np.bool_], shown: NDArray[np.bool_]
+) -> Outcome:
+    if found.any():
+        return Outcome.FAIL
+    if shown.all():
+        return Outcome.PASS
+    base = (float(seen.selected[reference]), float(seen.rows[reference]))
+    ratio = seen.selected / seen.rows / (base[0] / base[1])
+    large = seen.rows >= criterion.least_share * seen.rows.sum()
+    suspicious = ratio_bounds(seen.selected, seen.rows, base, criterion.alone)[1] < criterion.limit
+    # Together only where each large group meets the limit in its own figures and no group speaks against it.
+    if (~shown & (suspicious | (large & (ratio < criterion.limit)))).any():
+        return Outcome.INCONCLUSIVE
+    _, _, interval = _pooled(seen, ~shown, base, criterion.alone)
+    return Outcome.PASS if interval.low >= criterion.limit else Outcome.INCONCLUSIVE
+
+
+def _detectable(seen: Confusion, reference: int, criterion: Criterion) -> Floats:
+    rate = np.clip(seen.selected[reference] / seen.rows[reference], 1e-9, 1.0)
+    variance = (1 - rate * criterion.limit) / (rate * criterion.limit * seen.rows)
+    variance += (1 - rate) / (rate * seen.rows[reference])
+    reach = stats.norm.ppf(0.5 + criterion.simultaneous / 2) + stats.norm.ppf(_POWER)
+    detectable: Floats = criterion.limit * np.exp(-reach * np.sqrt(variance))
+    return detectable
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The largest difference of a rate between two groups that are large enough.
+
+    Args:
+        value: highest rate minus lowest.
+        interval: of it, simultaneous over all pairs of groups.
+        highest: index of the group with the highest rate.
+        lowest: index of the group with the lowest.
+        unestimable: groups in which the rate has no denominator.
+    """
+
+    value: float
+    interval: Interval
+    highest: int
+    lowest: int
+    unestimable: tuple[int, ...]
+
+
+def gap(hits: Counts, trials: Counts, large: NDArray[np.bool_], comparisons: int, confidence: float) -> Gap | None:
+    """Return the largest gap of `hits / trials` between large groups; `None` where fewer than two can be estimated."""
+    empty = tuple(int(place) for place in np.flatnonzero(trials == 0))
+    places = np.flatnonzero(large & (trials > 0))
+    if len(places) < 2:
+        return None
+    rate = hits[places] / trials[places]
+    highest, lowest = places[int(rate.argmax())], places[int(rate.argmin())]
+    pairs = max(1, comparisons * (comparisons - 1) // 2)
+    low, high = difference_bounds(
+        hits[highest], trials[highest], (float(hits[lowest]), float(trials[lowest])), 1 - (1 - confidence) / pairs
+    )
+    value = float(rate.max() - rate.min())
+    return Gap(value, Interval(max(0.0, float(low)), min(1.0, float(high))), int(highest), int(lowest), empty)

@@ -1,0 +1,204 @@
+"""`bias_fairness`: whether groups of people get the answer that matters at comparable rates.
+
+The verdict is on disparate impact (the four-fifths rule), with intervals that pay for every group looked at; error-rate
+gaps are measured beside it and judged where policy sets a limit. Which criterion is just is not a question of
+statistics: with unequal base rates they exclude each other (Chouldechova 2017), so policy chooses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vallum_common.errors import Invalid
+from vallum_validator.checks.disparity import Criterion, Gap, Impact, gap, impact
+from vallum_validator.checks.groups import Confusion, Counts, Family, confusion, families
+from vallum_validator.checks.sequential import outcome_below
+from vallum_validator.checks.truth import Labelled, labelled, runnable
+from vallum_validator.domain import CheckResult, Detail, Outcome
+from vallum_validator.table import Subject, canonical_text
+
+NAME = "bias_fairness"
+
+_GAPS = ("true_positive_rate", "false_positive_rate")
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """One family of groups, seen through one answer."""
+
+    family: Family
+    answer: str
+    seen: Confusion
+    impact: Impact
+    gaps: dict[str, Gap | None]
+
+
+def check(subject: Subject) -> CheckResult:
+    """Measure disparate impact and error-rate gaps.
+
+    Raises:
+        Invalid: a part of the bundle or the model is missing or unusable; says which.
+        PredictionFailed: the model gave no answer that can be trusted.
+    """
+    policy = subject.thresholds.bias_fairness
+    tier = subject.manifest.model.tier
+    runnable(subject)
+    if not subject.manifest.data.sensitive:
+        raise Invalid("data.sensitive is missing: the manifest names no column whose groups could be compared")
+    rows = labelled(subject)
+    found = families(rows, subject.manifest.data.sensitive, int(policy.most_groups.value))
+    answers = _answers(subject, rows)
+    criterion = Criterion(
+        limit=policy.disparate_impact.at(tier),
+        least_share=policy.least_share.value,
+        confidence=policy.confidence.value,
+        comparisons=len(answers) * sum(len(family.names) - 1 for family in found),
+    )
+    compared = _compare(found, rows, answers, criterion)
+    if not compared:
+        raise Invalid("there are no two groups to compare: each sensitive column has one value, or nobody is selected")
+    gap_limit = policy.equalised_odds_gap.at(tier)
+    outcome = _outcome(compared, gap_limit)
+    worst = min(compared, key=lambda each: (each.impact.outcome is not Outcome.FAIL, each.impact.value))
+    return CheckResult(
+        name=NAME,
+        outcome=outcome,
+        value=worst.impact.value,
+        interval=worst.impact.interval,
+        confidence=policy.confidence.value,
+        samples=len(rows),
+        method=(
+            f"disparate-impact(worst-ratio-to-most-selected,least_share={criterion.least_share:g},"
+            f"comparisons={criterion.comparisons})+mover-r-wilson+bonferroni"
+        ),
+        seed=subject.seed,
+        reason=_reason(outcome, worst, criterion, compared, gap_limit),
+        details=_details(subject, rows, compared, criterion),
+    )
+
+
+def _answers(subject: Subject, rows: Labelled) -> tuple[int, ...]:
+    evaluation = subject.manifest.data.evaluation
+    if evaluation is None or evaluation.positive is None:
+        return tuple(range(len(rows.classes)))
+    positive = canonical_text(evaluation.positive)
+    if positive not in rows.classes:
+        shown = ", ".join(map(repr, rows.classes[:5]))
+        raise Invalid(f"data.evaluation.positive is {evaluation.positive!r}, which is none of the labels {shown}")
+    return (rows.classes.index(positive),)
+
+
+def _compare(
+    found: tuple[Family, ...], rows: Labelled, answers: tuple[int, ...], criterion: Criterion
+) -> list[_Comparison]:
+    compared = []
+    for answer in answers:
+        for family in found:
+            seen = confusion(family.counts, answer)
+            measured = impact(seen, criterion)
+            if measured is None:
+                continue
+            large = seen.rows >= criterion.least_share * seen.rows.sum()
+            rates = ((seen.hits, seen.actual), (seen.false_alarms, seen.others))
+            gaps = {
+                name: gap(hits, trials, large, criterion.comparisons + 1, criterion.confidence)
+                for name, (hits, trials) in zip(_GAPS, rates, strict=True)
+            }
+            compared.append(_Comparison(family, rows.classes[answer], seen, measured, gaps))
+    return compared
+
+
+def _outcome(compared: list[_Comparison], gap_limit: float) -> Outcome:
+    outcomes = {each.impact.outcome for each in compared}
+    outcomes |= {outcome_below(found.interval, gap_limit) for each in compared for found in each.gaps.values() if found}
+    if Outcome.FAIL in outcomes:
+        return Outcome.FAIL
+    return Outcome.PASS if outcomes == {Outcome.PASS} else Outcome.INCONCLUSIVE
+
+
+def _reason(
+    outcome: Outcome, worst: _Comparison, criterion: Criterion, compared: list[_Comparison], gap_limit: float
+) -> str:
+    measured = worst.impact
+    who = worst.family.names[measured.worst] if measured.worst >= 0 else "the small groups together"
+    told = (
+        f"{worst.family.title}: {who} get {worst.answer!r} {measured.value:.2f} times as often as "
+        f"{worst.family.names[measured.reference]} ({measured.interval.low:.2f} to {measured.interval.high:.2f})"
+    )
+    if outcome is Outcome.PASS:
+        return f"{told}: no group is below the {criterion.limit:g} policy asks for"
+    if any(each.impact.outcome is Outcome.FAIL for each in compared):
+        return f"{told}: policy asks for at least {criterion.limit:g}"
+    if outcome is Outcome.FAIL:
+        return f"{told}; but an error rate differs by more than the {gap_limit:g} policy allows"
+    return f"{told}: too few rows to tell every group from the {criterion.limit:g} policy asks for"
+
+
+def _details(subject: Subject, rows: Labelled, compared: list[_Comparison], criterion: Criterion) -> dict[str, Detail]:
+    policy = subject.thresholds.bias_fairness
+    tier = subject.manifest.model.tier
+    return {
+        "threshold": {
+            "disparate_impact": policy.disparate_impact.at(tier),
+            "equalised_odds_gap": policy.equalised_odds_gap.at(tier),
+            "source": policy.disparate_impact.source,
+        },
+        "families": [_family_detail(each, criterion) for each in compared],
+        "unlabelled_rows": rows.unlabelled,
+        "label_mapping": dict(rows.mapping),
+    }
+
+
+def _family_detail(each: _Comparison, criterion: Criterion) -> dict[str, Detail]:
+    seen, measured = each.seen, each.impact
+    rates = {
+        "selection_rate": _share(seen.selected, seen.rows),
+        "true_positive_rate": _share(seen.hits, seen.actual),
+        "false_positive_rate": _share(seen.false_alarms, seen.others),
+        "precision": _share(seen.hits, seen.selected),
+        "accuracy": _share(seen.rows - seen.selected - seen.actual + 2 * seen.hits, seen.rows),
+    }
+    groups: list[Detail] = [
+        {
+            "name": name,
+            "rows": int(seen.rows[place]),
+            **{rate: shares[place] for rate, shares in rates.items()},
+            "impact": {
+                "ratio": float(measured.ratio[place]),
+                "low": float(measured.low[place]),
+                "high": float(measured.high[place]) if np.isfinite(measured.high[place]) else None,
+            },
+            "detectable_ratio": float(measured.detectable[place]),
+            "pooled": bool(seen.rows[place] < criterion.least_share * seen.rows.sum()),
+        }
+        for place, name in enumerate(each.family.names)
+    ]
+    return {
+        "columns": list(each.family.columns),
+        "answer": each.answer,
+        "reference": each.family.names[measured.reference],
+        "outcome": measured.outcome.value,
+        "demographic_parity_difference": float(np.ptp(seen.selected / seen.rows)),
+        "gaps": {name: _gap_detail(found, each.family) for name, found in each.gaps.items()},
+        "groups": groups,
+    }
+
+
+def _gap_detail(found: Gap | None, family: Family) -> Detail:
+    if found is None:
+        return None
+    return {
+        "value": found.value,
+        "low": found.interval.low,
+        "high": found.interval.high,
+        "highest": family.names[found.highest],
+        "lowest": family.names[found.lowest],
+        "unestimable": [family.names[place] for place in found.unestimable],
+    }
+
+
+def _share(hits: Counts, trials: Counts) -> list[float | None]:
+    """Return rates, `None` where the denominator is empty: an unestimable rate is not zero."""
+    return [float(hit / trial) if trial else None for hit, trial in zip(hits, trials, strict=True)]

@@ -1,0 +1,151 @@
+"""Who is compared with whom: the groups that sensitive columns make, alone and crossed, and one table of counts for
+all.
+
+Every rate of every group is a sum over one small tensor of counts (cells x true class x predicted class), so a thousand
+bootstrap draws or another question cost microseconds and never touch the rows again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vallum_common.errors import Invalid
+from vallum_validator.checks.truth import Labelled
+from vallum_validator.table import Column, canonical_column, label_order
+
+Counts = NDArray[np.int64]
+
+_MISSING = "(missing)"
+_OTHER = "(other values)"
+_BINS = 4
+_CELLS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One way to divide the rows into groups.
+
+    Args:
+        columns: the sensitive columns it crosses.
+        names: one per group, e.g. `Female` or `Female x Black`.
+        counts: rows by group, true and predicted class, shape (groups, classes, classes).
+    """
+
+    columns: tuple[str, ...]
+    names: tuple[str, ...]
+    counts: Counts
+
+    @property
+    def title(self) -> str:
+        """The crossed columns as one word."""
+        return " x ".join(self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """A family seen through one answer: that one against all others.
+
+    Args:
+        rows: per group, shape (groups,).
+        selected: rows that got the answer.
+        actual: rows whose true answer it is.
+        hits: rows of which both hold.
+    """
+
+    rows: Counts
+    selected: Counts
+    actual: Counts
+    hits: Counts
+
+    @property
+    def false_alarms(self) -> Counts:
+        """Rows that got the answer although it is not the true one."""
+        return self.selected - self.hits
+
+    @property
+    def others(self) -> Counts:
+        """Rows whose true answer is another."""
+        return self.rows - self.actual
+
+
+def confusion(counts: Counts, answer: int) -> Confusion:
+    """Return a tensor of shape (groups, classes, classes) seen through one answer."""
+    return Confusion(
+        rows=counts.sum(axis=(1, 2)),
+        selected=counts[:, :, answer].sum(axis=1),
+        actual=counts[:, answer, :].sum(axis=1),
+        hits=counts[:, answer, answer],
+    )
+
+
+def families(rows: Labelled, sensitive: Sequence[str], most_groups: int) -> tuple[Family, ...]:
+    """Return every sensitive column by itself, every pair crossed, and all of them crossed.
+
+    Args:
+        rows: predicted rows.
+        sensitive: names of columns.
+        most_groups: a column with more values is cut: numbers into quartiles, text into its most frequent values.
+
+    Raises:
+        Invalid: a sensitive column is not in the data.
+    """
+    coded: list[tuple[tuple[str, ...], NDArray[np.intp]]] = []
+    for name in sensitive:
+        if name not in rows.table.columns:
+            raise Invalid(f"data.evaluation has no column {name!r}, which data.sensitive names")
+        coded.append(_coded(rows.table.columns[name], most_groups))
+    pairs = itertools.combinations(range(len(sensitive)), 2)
+    crosses: list[tuple[int, ...]] = [(place,) for place in range(len(sensitive))] + [*pairs]
+    if len(sensitive) > 2:
+        crosses.append(tuple(range(len(sensitive))))
+    return tuple(_family(rows, sensitive, coded, cross) for cross in crosses)
+
+
+def _family(
+    rows: Labelled,
+    sensitive: Sequence[str],
+    coded: Sequence[tuple[tuple[str, ...], NDArray[np.intp]]],
+    cross: tuple[int, ...],
+) -> Family:
+    sizes = [len(coded[place][0]) for place in cross]
+    if np.prod([float(size) for size in sizes]) > _CELLS:
+        raise Invalid(f"data.sensitive makes {np.prod(sizes)} groups; at most {_CELLS} can be compared")
+    code = np.ravel_multi_index([coded[place][1] for place in cross], sizes)
+    present, group = np.unique(code, return_inverse=True)
+    parts = np.unravel_index(present, sizes)
+    names = tuple(
+        " x ".join(coded[place][0][part[group_at]] for place, part in zip(cross, parts, strict=True))
+        for group_at in range(len(present))
+    )
+    classes = len(rows.classes)
+    flat = (group * classes + rows.truth) * classes + rows.predicted
+    counts = np.bincount(flat, minlength=len(present) * classes**2).reshape(len(present), classes, classes)
+    return Family(tuple(sensitive[place] for place in cross), names, counts.astype(np.int64))
+
+
+def _coded(column: Column, most_groups: int) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    if column.dtype == np.float64 and len(np.unique(column[~np.isnan(column)])) > most_groups:
+        return _quartiles(column)
+    texts = canonical_column(column)
+    values, counts = np.unique([text for text in texts if text is not None], return_counts=True)
+    if len(values) > most_groups:
+        values = values[np.argsort(-counts, kind="stable")[: most_groups - 1]]
+    names = sorted((str(value) for value in values), key=label_order)
+    index: dict[str | None, int] = {name: place for place, name in enumerate(names)}
+    index[None] = len(names)
+    other = len(names) + 1
+    return (*names, _MISSING, _OTHER), np.array([index.get(text, other) for text in texts], dtype=np.intp)
+
+
+def _quartiles(column: Column) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    known = column[~np.isnan(column)]
+    edges = np.unique(np.quantile(known, np.arange(1, _BINS) / _BINS))
+    ends = [-np.inf, *edges, np.inf]
+    names = [f"[{low:g}, {high:g})" for low, high in itertools.pairwise(ends)]
+    code = np.where(np.isnan(column), len(names), np.searchsorted(edges, column, side="right"))
+    return (*names, _MISSING), code.astype(np.intp)

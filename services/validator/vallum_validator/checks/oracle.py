@@ -1,0 +1,76 @@
+"""What an attack may ask: does this row still get its answer, and by what margin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vallum_validator.checks.space import Matrix, Space
+from vallum_validator.checks.truth import Labelled, codes
+from vallum_validator.table import Predictor
+
+MAX_ELEMENTS = 4_000_000
+"""Matrix elements sent in one call: 32 MB, far inside the gigabyte the four checks may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said of some rows.
+
+    Args:
+        flipped: whether the label is another than the row's own, shape (rows,).
+        margin: how far the row's own class leads over the next, in [-1, 1]; for a label-only model 1 or -1.
+    """
+
+    flipped: NDArray[np.bool_]
+    margin: Matrix
+
+
+class Oracle:
+    """Asks the model about vectors of a space and counts what it asked.
+
+    Args:
+        predictor: the model.
+        space: turns vectors into tables.
+        like: gives the classes and their spelling.
+    """
+
+    def __init__(self, predictor: Predictor, space: Space, like: Labelled) -> None:
+        self._predictor = predictor
+        self._space = space
+        self._like = like
+        self.rows = 0
+        self.has_scores = like.probabilities is not None
+
+    def ask(self, matrix: Matrix, own: NDArray[np.intp]) -> Answer:
+        """Return whether each row still gets its class.
+
+        Args:
+            matrix: shape (rows, features).
+            own: the class each row had, shape (rows,).
+
+        Raises:
+            PredictionFailed: the model gave no answer that can be trusted.
+        """
+        size = max(1, MAX_ELEMENTS // max(1, matrix.shape[1]))
+        parts = [self._ask(matrix[at : at + size], own[at : at + size]) for at in range(0, len(matrix), size)]
+        if not parts:
+            return Answer(np.zeros(0, dtype=bool), np.zeros(0))
+        return Answer(np.concatenate([part.flipped for part in parts]), np.concatenate([part.margin for part in parts]))
+
+    def _ask(self, matrix: Matrix, own: NDArray[np.intp]) -> Answer:
+        self.rows += len(matrix)
+        predictions = self._predictor.predict(self._space.decode(matrix))
+        flipped = codes(predictions, self._like) != own
+        if predictions.probabilities is None:
+            return Answer(flipped, np.where(flipped, -1.0, 1.0))
+        scores = predictions.probabilities.copy()
+        # A class that only the data knows has no column, and no probability.
+        known = own < scores.shape[1]
+        column = np.where(known, own, 0)
+        rows = np.arange(len(scores))
+        lead = np.where(known, scores[rows, column], 0.0)
+        scores[rows[known], column[known]] = -np.inf
+        return Answer(flipped, lead - scores.max(axis=1, initial=0.0))

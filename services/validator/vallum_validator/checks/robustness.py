@@ -1,0 +1,181 @@
+"""`adversarial_robustness`: how many right answers a small change that could happen in the world turns wrong.
+
+Rows are attacked in a random order until the interval of the attacked fraction leaves the policy's limit on one side.
+The attacked fraction is a lower bound of the truth: an attack that fails proves nothing, and the reason says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vallum_common.errors import Invalid
+from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
+from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
+from vallum_validator.checks.space import Matrix, Space, build_space
+from vallum_validator.checks.truth import Labelled, labelled
+from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
+from vallum_validator.table import Subject
+
+NAME = "adversarial_robustness"
+
+_BATCH = 50
+"""Rows attacked between two looks at the interval: a clear model is decided after one or two."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the attack has shown so far."""
+
+    evaluated: int = 0
+    flipped: int = 0
+    refuted: int = 0
+    changed: list[int] | None = None
+    by_feature: NDArray[np.intp] | None = None
+
+
+def check(subject: Subject) -> CheckResult:
+    """Measure the attacked fraction.
+
+    Raises:
+        Invalid: a part of the bundle or the model is missing or unusable; says which.
+        PredictionFailed: the model gave no answer that can be trusted.
+    """
+    policy = subject.thresholds.adversarial_robustness
+    tier = subject.manifest.model.tier
+    radius, limit = policy.radius.at(tier), policy.attacked_fraction.at(tier)
+    rng = np.random.default_rng([subject.seed, 1])
+    rows = labelled(subject)
+    if subject.predictor is None or not subject.predictor.features:
+        raise Invalid("data.features is missing: without it nobody knows which changes of a row are possible")
+    space = build_space(subject.predictor.features, [rows.table], radius)
+    reach = Reach(space, int(policy.discrete_changes.value), int(policy.queries.value))
+    oracle = Oracle(subject.predictor, space, rows)
+    matrix = space.encode(rows.table)
+    targets = _targets(rows, reach, matrix, rng)
+    planned = targets[: int(policy.rows.value)]
+    tally, interval = _attack(
+        oracle, reach, matrix, rows, planned, rng=rng, limit=limit, confidence=policy.confidence.value
+    )
+    outcome = outcome_below(interval, limit)
+    value = tally.flipped / tally.evaluated
+    return CheckResult(
+        name=NAME,
+        outcome=outcome,
+        value=value,
+        interval=interval,
+        confidence=policy.confidence.value,
+        samples=tally.evaluated,
+        method=(
+            f"feasible-search(radius={radius:g},discrete_changes={reach.discrete_changes},queries={reach.queries},"
+            f"scores={'yes' if oracle.has_scores else 'no'})+beta-binomial-confidence-sequence"
+        ),
+        seed=subject.seed,
+        reason=_reason(outcome, tally, interval, limit, radius),
+        details=_details(subject, rows, space, tally, len(planned)),
+    )
+
+
+def _targets(rows: Labelled, reach: Reach, matrix: Matrix, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return the rows that can be attacked, in random order: answered right, and something about them may change."""
+    if not rows.correct.any():
+        raise Invalid(f"the model answers none of the {len(rows)} evaluation rows right; there is nothing to attack")
+    low, high = reach.space.box(matrix)
+    movable = (low < high).any(axis=1)
+    if reach.discrete_changes:
+        movable |= reach.space.alternatives(matrix).open.any(axis=1)
+    candidates = np.flatnonzero(rows.correct & movable)
+    if not len(candidates):
+        raise Invalid("nothing may change: every feature is immutable, constant, missing or outside its range")
+    return rng.permutation(candidates)
+
+
+def _attack(
+    oracle: Oracle,
+    reach: Reach,
+    matrix: Matrix,
+    rows: Labelled,
+    planned: NDArray[np.intp],
+    *,
+    rng: np.random.Generator,
+    limit: float,
+    confidence: float,
+) -> tuple[_Tally, Interval]:
+    pool = Pool(matrix, rows.predicted)
+    tally = _Tally(changed=[], by_feature=np.zeros(matrix.shape[1], dtype=np.intp))
+    for start in range(0, len(planned), _BATCH):
+        batch = planned[start : start + _BATCH]
+        originals, own = matrix[batch], rows.predicted[batch]
+        candidates = attack_feasible(oracle, reach, originals, own, pool=pool, rng=rng)
+        _count(tally, _confirm(oracle, reach, originals, candidates, own, tally), originals, candidates)
+        look = confidence_sequence(tally.flipped, tally.evaluated, 0.5 + confidence / 2)
+        if outcome_below(look, limit) is not Outcome.INCONCLUSIVE:
+            break
+    exhausted = tally.evaluated == len(planned)
+    return tally, final_interval(tally.flipped, tally.evaluated, exhausted=exhausted, confidence=confidence)
+
+
+def _confirm(
+    oracle: Oracle, reach: Reach, originals: Matrix, candidates: Matrix, own: NDArray[np.intp], tally: _Tally
+) -> NDArray[np.bool_]:
+    """Return which candidates are possible in the world and flip the answer when asked again beside the original."""
+    claimed = ((candidates != originals) & ~(np.isnan(candidates) & np.isnan(originals))).any(axis=1)
+    possible = reach.space.is_feasible(candidates, originals, reach.discrete_changes)
+    asked = np.flatnonzero(claimed & possible)
+    confirmed = np.zeros(len(originals), dtype=bool)
+    if len(asked):
+        answer = oracle.ask(np.concatenate([originals[asked], candidates[asked]]), np.tile(own[asked], 2))
+        kept, flipped = answer.flipped[: len(asked)], answer.flipped[len(asked) :]
+        confirmed[asked] = flipped & ~kept
+    tally.refuted += int(claimed.sum() - confirmed.sum())
+    return confirmed
+
+
+def _count(tally: _Tally, confirmed: NDArray[np.bool_], originals: Matrix, candidates: Matrix) -> None:
+    tally.evaluated += len(confirmed)
+    tally.flipped += int(confirmed.sum())
+    before, after = originals[confirmed], candidates[confirmed]
+    differs = (before != after) & ~(np.isnan(before) & np.isnan(after))
+    if tally.changed is not None and tally.by_feature is not None:
+        tally.changed += differs.sum(axis=1).tolist()
+        tally.by_feature += differs.sum(axis=0)
+
+
+def _reason(outcome: Outcome, tally: _Tally, interval: Interval, limit: float, radius: float) -> str:
+    found = (
+        f"{tally.flipped} of {tally.evaluated} right answers flipped by a feasible change within {radius:.0%} of each "
+        f"feature's span ({interval.low:.1%} to {interval.high:.1%})"
+    )
+    verdict = {
+        Outcome.PASS: f"at most the {limit:.0%} policy allows; a stronger attack may find more",
+        Outcome.FAIL: f"more than the {limit:.0%} policy allows",
+        Outcome.INCONCLUSIVE: f"too few rows to tell from the {limit:.0%} policy allows",
+    }
+    return f"{found}: {verdict[outcome]}"
+
+
+def _details(subject: Subject, rows: Labelled, space: Space, tally: _Tally, planned: int) -> dict[str, Detail]:
+    policy = subject.thresholds.adversarial_robustness
+    tier = subject.manifest.model.tier
+    counts = tally.by_feature if tally.by_feature is not None else np.zeros(0, dtype=np.intp)
+    order = np.argsort(-counts, kind="stable")[:10]
+    return {
+        "threshold": {
+            "attacked_fraction": policy.attacked_fraction.at(tier),
+            "source": policy.attacked_fraction.source,
+        },
+        "rows": len(rows),
+        "unlabelled_rows": rows.unlabelled,
+        "accuracy": float(rows.correct.mean()),
+        "robust_accuracy_at_most": float(rows.correct.mean()) * (1 - tally.flipped / tally.evaluated),
+        "rows_planned": planned,
+        "refuted_flips": tally.refuted,
+        "median_changed_features": float(np.median(tally.changed)) if tally.changed else None,
+        "changed_features": {space.axes[place].name: int(counts[place]) for place in order if counts[place]},
+        "graded_features": len(space.graded),
+        "jumping_features": len(space.jumping),
+        "label_mapping": dict(rows.mapping),
+    }
