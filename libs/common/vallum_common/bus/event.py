@@ -88,6 +88,9 @@ def decode_event(
         attributes = {name.lower(): content.decode() for name, content in headers}
     except UnicodeDecodeError as error:
         raise Invalid(f"a header of an event on {topic.name!r} is not UTF-8 text") from error
+    if any("\x00" in name or "\x00" in content for name, content in attributes.items()):
+        # PostgreSQL keeps no such text: inbox and audit log would fail on it for ever.
+        raise Invalid(f"a header of an event on {topic.name!r} holds a zero character")
     missing = [name for name in _REQUIRED if not attributes.get(name)]
     if missing:
         raise Invalid(f"an event on {topic.name!r} lacks the headers {missing}")
