@@ -1,0 +1,5 @@
+"""`python -m vallum_compliance` runs the service."""
+
+from vallum_compliance.main import main
+
+raise SystemExit(main())

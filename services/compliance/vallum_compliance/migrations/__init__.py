@@ -1,0 +1,1 @@
+"""Alembic revisions of the database of compliance; applied when the service starts."""
