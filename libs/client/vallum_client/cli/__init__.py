@@ -1,0 +1,1 @@
+"""The command `vallum`: one module per group of commands, each thin over the Python client."""

@@ -1,0 +1,136 @@
+"""What every command shares: the global options, output as JSON or for people, and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+
+from vallum_client.client import Client
+from vallum_client.profile import load_profile
+from vallum_common.errors import Invalid, Kind, VallumError
+
+Answer = TypeVar("Answer")
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    GOOD = 0
+    NO = 1
+    COULD_NOT_TELL = 2
+    WRONG_USE = 3
+    FAILED = 4
+
+
+_EXITS: Final[Mapping[Kind, Exit]] = {
+    Kind.INVALID: Exit.WRONG_USE,
+    Kind.NOT_FOUND: Exit.WRONG_USE,
+    Kind.DENIED: Exit.WRONG_USE,
+    Kind.EXHAUSTED: Exit.WRONG_USE,
+    Kind.CONFLICT: Exit.NO,
+}
+
+
+def exit_of(error: VallumError) -> Exit:
+    """The exit code for an error of the closed list."""
+    return _EXITS.get(error.kind, Exit.FAILED)
+
+
+@dataclass
+class Session:
+    """The options before the command, and the terminal.
+
+    Args:
+        json: whether to print one JSON document and nothing else.
+        profile: file named with `--profile`.
+        console: for people; on stdout.
+    """
+
+    json: bool = False
+    profile: Path | None = None
+    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
+
+    def client(self) -> Client:
+        """A client for the chosen profile.
+
+        Raises:
+            Invalid: there is no profile, or it is not right.
+        """
+        return Client(load_profile(self.profile_path()))
+
+    def profile_path(self) -> Path | None:
+        """The profile that is named, by option or environment; `None` for the default."""
+        return self.profile or (Path(os.environ["VALLUM_PROFILE"]) if os.environ.get("VALLUM_PROFILE") else None)
+
+    def ask(self, question: Callable[[Client], Awaitable[Answer]]) -> Answer:
+        """Run a coroutine with an open client."""
+
+        async def run() -> Answer:
+            async with self.client() as client:
+                return await question(client)
+
+        return asyncio.run(run())
+
+    def document(self, content: Any) -> None:
+        """Print one JSON document."""
+        sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=None) + "\n")
+        sys.stdout.flush()
+
+    def say(self, text: str = "") -> None:
+        """Print a line for people."""
+        if not self.json:
+            self.console.print(text)
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> None:
+        """Print a table for people; it fits 80 columns by folding long cells."""
+        table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+
+session = Session()
+"""The one session of this process; `cli.main` fills in the options."""
+
+
+def split_version(text: str) -> tuple[str, str]:
+    """`adult-income@1.2.0` as model and version.
+
+    Raises:
+        Invalid: it is not of that form.
+    """
+    match = re.fullmatch(r"([a-z0-9-]{1,63})@([0-9A-Za-z.+_-]{1,64})", text)
+    if not match:
+        raise Invalid(f"{text!r} is not a model version; write model@version, e.g. adult-income@1.2.0")
+    return match.group(1), match.group(2)
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """A protobuf message as JSON-compatible values, fields named as in the contract, empty ones included."""
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def plain_enum(name: str, prefix: str) -> str:
+    """`MODEL_STATE_APPROVED` without its prefix; empty for UNSPECIFIED."""
+    short = name.removeprefix(prefix)
+    return "" if short == "UNSPECIFIED" else short
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,146 @@
+"""`vallum up`, `scan`, `checks run`, `token issue`, `outbox republish`: what needs no running platform."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from vallum_client.cli.context import Exit, number, session
+from vallum_client.cli.models import check_dict, file_dict
+from vallum_client.profile import DEFAULT_PROFILE
+from vallum_common.errors import Invalid
+
+_DATA: Final = DEFAULT_PROFILE.parent
+_VERDICT_EXITS: Final = {"CLEAN": Exit.GOOD, "MALICIOUS": Exit.NO, "UNKNOWN": Exit.COULD_NOT_TELL}
+_OUTCOME_EXITS: Final = {"PASS": Exit.GOOD, "FAIL": Exit.NO, "INCONCLUSIVE": Exit.COULD_NOT_TELL}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("up")(up)
+    app.command("scan")(scan)
+    checks = typer.Typer(no_args_is_help=True, help="The four checks, without a server.")
+    checks.callback()(lambda: None)  # keeps `run` a sub-command although it is the only one
+    checks.command("run")(run_checks)
+    app.add_typer(checks, name="checks")
+    token = typer.Typer(no_args_is_help=True, help="Development tokens.")
+    token.callback()(lambda: None)
+    token.command("issue")(issue)
+    app.add_typer(token, name="token")
+
+
+def up(
+    *,
+    data: Annotated[Path, typer.Option(help="Folder for data, keys and logs.")] = _DATA,
+    broker: Annotated[str, typer.Option(help="`local`, or HOST:PORT of a Kafka cluster.")] = "local",
+    database: Annotated[str, typer.Option(help="`local`, or the URL of a PostgreSQL server.")] = "local",
+    artifacts: Annotated[str, typer.Option(help="URL of the artefact store; a folder in DIR unless given.")] = "",
+    port_base: Annotated[int, typer.Option(min=1024, max=65000, help="First port; the services follow.")] = 7400,
+) -> int:
+    """Start the five services here, and Kafka and PostgreSQL with them; Ctrl-C stops."""
+    from vallum_local.platform import PlatformOptions  # only this command needs it
+    from vallum_local.ports import Ports
+    from vallum_local.topics import platform_topics
+    from vallum_local.up import run_up
+
+    options = PlatformOptions(data, Ports(port_base), broker, database, artifacts or None)
+    return run_up(options, platform_topics())
+
+
+def issue(
+    *,
+    role: Annotated[str, typer.Option(help="platform, soc, auditor, risk-officer or operator.")],
+    subject: Annotated[str, typer.Option(help="Who the token names.")],
+    ttl: Annotated[str, typer.Option(help="How long it is valid, e.g. 1h.")] = "1h",
+    data: Annotated[Path, typer.Option(help="Folder of the platform.")] = _DATA,
+) -> int:
+    """Issue a development token with the platform's own issuer key."""
+    from vallum_local.identity import issue_for_command, parse_ttl
+
+    now = dt.datetime.now(dt.UTC)
+    token = issue_for_command(data, subject=subject, role=role, ttl=parse_ttl(ttl), now=now)
+    if session.json:
+        session.document({"token": token, "role": role, "subject": subject})
+    else:
+        typer.echo(token)
+    return Exit.GOOD
+
+
+def scan(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders.")],
+    *,
+    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> int:
+    """Scan files statically; nothing is loaded. 0 all CLEAN, 1 any MALICIOUS, 2 any UNKNOWN."""
+    from vallum_validator.scan import scan_paths
+    from vallum_validator.wire import file_message
+
+    if form not in ("table", "json"):
+        raise Invalid(f"--format must be table or json, got {form!r}")
+    report = scan_paths(paths)
+    files = [file_dict(file_message(file)) for file in report.files]
+    if session.json or form == "json":
+        session.document({"files": files, "rules_digest": report.rules_digest})
+    else:
+        _tell_files(files)
+    return _VERDICT_EXITS[report.verdict.value]
+
+
+def _tell_files(files: list[dict[str, Any]]) -> None:
+    colours = {"CLEAN": "green", "MALICIOUS": "red", "UNKNOWN": "yellow"}
+    for file in files:
+        colour = colours[file["verdict"]]
+        session.say(f"[{colour}]{file['verdict']:<9}[/{colour}] {file['format']:<12} {file['path']}")
+        for finding in file["findings"]:
+            member = f" {finding['member']}" if finding["member"] else ""
+            offset = f" byte {finding['offset']}" if finding["offset"] is not None else ""
+            session.say(f"    {finding['severity']:<8} {finding['rule']}{member}{offset}: {finding['message']}")
+
+
+def run_checks(
+    bundle: Annotated[Path, typer.Argument(help="Folder or .tar.gz with vallum.yaml in it.")],
+    *,
+    check: Annotated[list[str] | None, typer.Option(help="Only this check; may be repeated.")] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="Threshold file; the house's own unless given.")] = None,
+) -> int:
+    """Run the four checks here, without a server. 0 all PASS, 1 any FAIL, 2 any INCONCLUSIVE."""
+    from vallum_common.bundle import open_bundle
+    from vallum_local.services import default_policies
+    from vallum_validator.assess import Progress, assess, seed_of
+    from vallum_validator.checks.thresholds import load_thresholds
+    from vallum_validator.domain import CHECK_NAMES
+    from vallum_validator.wire import check_message
+
+    only = tuple(check or CHECK_NAMES)
+    unknown = [name for name in only if name not in CHECK_NAMES]
+    if unknown:
+        raise Invalid(f"no check {unknown[0]!r}; the checks are {', '.join(CHECK_NAMES)}")
+
+    def show(progress: Progress) -> None:
+        if progress.check is not None and not session.json:
+            _tell_check(check_dict(check_message(progress.check)))
+
+    with open_bundle(bundle) as opened:
+        assessment = assess(
+            opened.root,
+            opened.manifest,
+            thresholds=load_thresholds(thresholds or default_policies() / "thresholds.yaml"),
+            seed=seed_of(opened.files[0].sha256, opened.manifest_bytes),
+            on_progress=show,
+            only=only,
+        )
+    results = [check_dict(check_message(result)) for result in assessment.checks if result.name in only]
+    if session.json:
+        session.document({"checks": results, "scan": assessment.scan.verdict.value})
+    return max((_OUTCOME_EXITS[result["outcome"]] for result in results), key=lambda code: (code != 0, -code))
+
+
+def _tell_check(result: dict[str, Any]) -> None:
+    colour = {"PASS": "green", "FAIL": "red"}.get(result["outcome"], "yellow")
+    interval = "" if result["interval"] is None else "–".join(number(end) for end in result["interval"])
+    line = f"[{colour}]{result['outcome']:<12}[/{colour}] {result['name']:<23} {number(result['value'])}  {interval}"
+    session.say(line)
+    session.say(f"    {result['reason']}")

@@ -1,0 +1,89 @@
+"""Assembles the command and maps every outcome to its exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vallum_client.cli import admission, audit, dead, local, models, risk, soc, submit
+from vallum_client.cli.context import Exit, exit_of, session
+from vallum_common.errors import VallumError
+
+_VALUE_FLAGS = ("--profile",)
+
+app = typer.Typer(
+    name="vallum",
+    help="The gate and the watch for machine-learning models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def options(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
+    profile: Annotated[Path | None, typer.Option(help="Profile to use; default VALLUM_PROFILE or .vallum.")] = None,
+) -> None:
+    """Options of every command; they may stand before or after it."""
+    session.json = as_json
+    session.profile = profile
+
+
+for group in (local, submit, models, admission, risk, audit, soc, dead):
+    group.register(app)
+
+
+def main() -> None:
+    """Run the command and exit with its code; an error is one line on stderr."""
+    raise SystemExit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: as typed after `vallum`.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        outcome = app(_options_first(arguments), standalone_mode=False, prog_name="vallum")
+        return int(outcome or Exit.GOOD)
+    except typer.TyperException as error:
+        text = str(error)
+        # A group without a command is answered with its help, which is no error message.
+        sys.stderr.write(text + "\n" if text.startswith("Usage:") else f"vallum: {text}\n")
+        return Exit.WRONG_USE
+    except VallumError as error:
+        sys.stderr.write(f"vallum: {error.message}\n")
+        return exit_of(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return Exit.FAILED
+    except BrokenPipeError:
+        # Who reads the output has enough; that is no error, but Python would complain at exit.
+        sys.stderr.close()
+        return Exit.GOOD
+
+
+def _options_first(arguments: list[str]) -> list[str]:
+    """Move the global options to the front, so that they may be written anywhere."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            return [*front, *rest, "--", *remaining]
+        if argument == "--json" or argument.startswith("--profile="):
+            front.append(argument)
+        elif argument in _VALUE_FLAGS:
+            front += [argument, *([value] if (value := next(remaining, None)) is not None else [])]
+        else:
+            rest.append(argument)
+    return [*front, *rest]

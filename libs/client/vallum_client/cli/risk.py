@@ -1,0 +1,87 @@
+"""`vallum risk …`: the twelve risks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from vallum.risk.v1 import risk_pb2, risk_service_pb2
+from vallum_client.cli.context import Exit, as_dict, number, session, split_version
+from vallum_client.cli.models import Version
+from vallum_client.client import Client
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    risk = typer.Typer(no_args_is_help=True, help="The twelve risks of a version, and the register of all.")
+    risk.command("show")(show)
+    risk.command("register")(list_register)
+    app.add_typer(risk, name="risk")
+
+
+def show(version: Version) -> int:
+    """The newest risk profile of a version."""
+    name, number_ = split_version(version)
+
+    async def ask(client: Client) -> risk_pb2.RiskProfile:
+        with client.errors("risk"):
+            request = risk_service_pb2.GetRiskProfileRequest(model=name, version=number_)
+            answer: risk_service_pb2.GetRiskProfileResponse = await client.risk.GetRiskProfile(request)
+            return answer.profile
+
+    profile = session.ask(ask)
+    if session.json:
+        session.document(profile_dict(profile))
+        return Exit.GOOD
+    session.say(f"[bold]{version}[/bold]  overall {_score(profile.overall)}")
+    rows = (
+        (risk.name, _score(risk.score) if risk.measured else "unmeasured", number(risk.score.probability_high, 2),
+         ", ".join(driver.evidence for driver in risk.drivers))
+        for risk in profile.risks
+    )  # fmt: skip
+    session.table(("risk", "score (90 %)", "P(>0.7)", "driven by"), rows)
+    for recommendation in profile.recommendations:
+        session.say(f"  {recommendation.risk}: {recommendation.action}")
+    return Exit.GOOD
+
+
+def list_register(*, limit: Annotated[int, typer.Option(min=1, max=500, help="Most versions to list.")] = 100) -> int:
+    """All versions, worst overall score first."""
+
+    async def ask(client: Client) -> list[risk_pb2.RiskProfile]:
+        with client.errors("risk"):
+            request = risk_service_pb2.ListRiskRegisterRequest(page_size=limit)
+            return list((await client.risk.ListRiskRegister(request)).profiles)
+
+    profiles = session.ask(ask)
+    if session.json:
+        session.document({"profiles": [profile_dict(profile) for profile in profiles]})
+        return Exit.GOOD
+    rows = (
+        (f"{p.model.model}@{p.model.version}", _score(p.overall),
+         ", ".join(f"{c.name} {number(c.score.score, 2)}" for c in p.categories))
+        for p in profiles
+    )  # fmt: skip
+    session.table(("model", "overall (90 %)", "categories"), rows)
+    return Exit.GOOD
+
+
+def profile_dict(profile: risk_pb2.RiskProfile) -> dict[str, Any]:
+    """A profile with the field values the command promises."""
+    document = as_dict(profile)
+    return {
+        **document,
+        "overall": _score_dict(profile.overall),
+        "categories": {category.name: _score_dict(category.score) for category in profile.categories},
+        "risks": [{**as_dict(risk), **_score_dict(risk.score)} for risk in profile.risks],
+    }
+
+
+def _score_dict(score: risk_pb2.Score) -> dict[str, Any]:
+    interval = [score.interval.low, score.interval.high]
+    return {"score": score.score, "interval": interval, "probability_high": score.probability_high}
+
+
+def _score(score: risk_pb2.Score) -> str:
+    return f"{number(score.score, 2)} ({number(score.interval.low, 2)}–{number(score.interval.high, 2)})"
