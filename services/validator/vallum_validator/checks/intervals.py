@@ -49,8 +49,8 @@ def wilson(hits: Any, trials: Any, confidence: float = 0.95) -> Bounds:
     share = hits / count
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    known = trials > 0
-    return np.where(known, np.maximum(centre - half, 0.0), 0.0), np.where(known, np.minimum(centre + half, 1.0), 1.0)
+    # At the ends the formula gives exactly 0 and 1; rounding must not leave a speck beside them.
+    return np.where(hits <= 0, 0.0, centre - half), np.where(hits >= trials, 1.0, centre + half)
 
 
 def ratio_bounds(hits: Any, trials: Any, reference: tuple[float, float], confidence: float = 0.95) -> Bounds:
@@ -78,7 +78,7 @@ def ratio_bounds(hits: Any, trials: Any, reference: tuple[float, float], confide
         # The lower limit is written without the denominator that vanishes where the reference is nearly zero.
         ratio_low = low * (2 * share - low) / (product + np.sqrt(np.maximum(spread_low, 0.0)))
         ratio_high = (product + np.sqrt(np.maximum(spread_high, 0.0))) / (other_low * (2 * other - other_low))
-    return np.nan_to_num(ratio_low, nan=0.0), np.nan_to_num(ratio_high, nan=np.inf)
+    return np.nan_to_num(ratio_low, nan=0.0), np.nan_to_num(ratio_high, nan=np.inf, posinf=np.inf)
 
 
 def difference_bounds(hits: Any, trials: Any, reference: tuple[float, float], confidence: float = 0.95) -> Bounds:

@@ -1,0 +1,218 @@
+"""bias_fairness: rates by hand, intervals that pay for every group, and fair models that are not refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.disparity import Criterion, gap, impact
+from vallum_validator.checks.groups import Confusion, confusion
+from vallum_validator.checks.testing import subject_of
+from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.table import Table
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
+FEATURES: dict[str, dict[str, Any]] = {"score": {"type": "number"}}
+CRITERION = Criterion(limit=0.8, least_share=0.02, confidence=0.95, comparisons=1)
+
+
+def _answer(table: Table) -> np.ndarray:
+    positive = (table.columns["score"] > 0).astype(float)
+    return np.column_stack([1 - positive, positive])
+
+
+def _table(groups: dict[str, tuple[int, int]], column: str = "sex") -> Table:
+    """Rows by group: (rows, selected); the true answer is the predicted one."""
+    names = [name for name, (rows, _) in groups.items() for _ in range(rows)]
+    score = [1.0 if place < selected else -1.0 for rows, selected in groups.values() for place in range(rows)]
+    label = np.array(["1" if each > 0 else "0" for each in score], dtype=object)
+    return Table({"score": np.array(score), column: np.array(names, dtype=object), "label": label})
+
+
+def _check(table: Table, sensitive: tuple[str, ...] = ("sex",), **more: Any) -> CheckResult:
+    more = {"positive": "1", "classes": ("0", "1"), **more}
+    subject = subject_of(_answer, FEATURES, thresholds=THRESHOLDS, evaluation=table, sensitive=sensitive, **more)
+    return run_check("bias_fairness", subject)
+
+
+def _seen(selected: list[int], rows: list[int]) -> Confusion:
+    zeros = np.zeros(len(rows), dtype=np.int64)
+    return Confusion(np.array(rows), np.array(selected), zeros, zeros)
+
+
+def test_the_worst_ratio_is_lowest_rate_over_highest() -> None:
+    result = _check(_table({"f": (1000, 150), "m": (1000, 300)}))
+    assert result.outcome is Outcome.FAIL
+    assert result.value == pytest.approx(0.5)
+    assert result.interval is not None
+    assert result.interval.low < 0.5 < result.interval.high < 0.8
+
+
+def test_equal_rates_in_large_groups_pass() -> None:
+    result = _check(_table({"f": (2000, 500), "m": (2000, 505)}))
+    assert result.outcome is Outcome.PASS
+
+
+def test_equal_rates_in_a_small_evaluation_set_cannot_be_shown() -> None:
+    result = _check(_table({"f": (30, 6), "m": (30, 6)}))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "too few rows" in result.reason
+
+
+def test_a_small_group_is_judged_with_the_other_small_ones() -> None:
+    groups = {"a": (4000, 1200), "b": (4000, 1210), "c": (60, 15), "d": (70, 24), "e": (60, 18)}
+    result = _check(_table(groups, "race"), ("race",))
+    pooled = {group["name"]: group["pooled"] for group in result.details["families"][0]["groups"]}
+    assert pooled == {"a": False, "b": False, "c": True, "d": True, "e": True}
+
+
+def test_a_small_group_that_is_surely_disadvantaged_fails_the_model() -> None:
+    result = _check(_table({"a": (8000, 4000), "b": (150, 20)}, "race"), ("race",))
+    assert result.outcome is Outcome.FAIL
+
+
+def test_small_groups_pass_together_when_together_they_are_enough() -> None:
+    groups = {"a": (6000, 3000), **{f"s{place}": (100, 52) for place in range(8)}}
+    result = _check(_table(groups, "race"), ("race",))
+    assert result.outcome is Outcome.PASS
+
+
+def test_a_large_group_below_four_fifths_is_not_hidden_in_a_pool() -> None:
+    groups = {"a": (3000, 900), "b": (200, 46), **{f"s{place}": (60, 20) for place in range(9)}}
+    assert _check(_table(groups, "race"), ("race",)).outcome is Outcome.INCONCLUSIVE
+
+
+def test_crossed_groups_show_what_single_columns_hide() -> None:
+    names = [("f", "x", 500), ("f", "y", 100), ("m", "x", 100), ("m", "y", 500)]
+    sex, race, score = [], [], []
+    for one, other, selected in names:
+        sex += [one] * 1000
+        race += [other] * 1000
+        score += [1.0] * selected + [-1.0] * (1000 - selected)
+    label = np.array(["1" if each > 0 else "0" for each in score], dtype=object)
+    table = Table(
+        {
+            "score": np.array(score),
+            "sex": np.array(sex, dtype=object),
+            "race": np.array(race, dtype=object),
+            "label": label,
+        }
+    )
+    result = _check(table, ("sex", "race"))
+    outcomes = {" x ".join(each["columns"]): each["outcome"] for each in result.details["families"]}
+    assert outcomes == {"sex": "PASS", "race": "PASS", "sex x race": "FAIL"}
+    assert result.outcome is Outcome.FAIL
+    assert result.value == pytest.approx(0.2)
+
+
+def test_rates_by_hand_and_an_empty_denominator_is_unestimable() -> None:
+    # Group a: 4 rows, truth 1 1 0 0, predicted 1 0 1 0. Group b: 2 rows, truth 0 0, predicted 1 0.
+    score = np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    label = np.array(["1", "1", "0", "0", "0", "0"], dtype=object)
+    table = Table({"score": score, "g": np.array(list("aaaabb"), dtype=object), "label": label})
+    family = _check(table, ("g",)).details["families"][0]
+    a, b = family["groups"]
+    assert (a["selection_rate"], a["true_positive_rate"], a["false_positive_rate"], a["precision"]) == (0.5,) * 4
+    assert (b["selection_rate"], b["true_positive_rate"], b["false_positive_rate"], b["precision"]) == (
+        0.5,
+        None,
+        0.5,
+        0.0,
+    )
+    assert a["accuracy"] == 0.5
+
+
+def test_a_numeric_column_is_cut_into_quartiles_and_missing_is_a_group() -> None:
+    rng = np.random.default_rng(1)
+    age = rng.uniform(18, 90, 4000)
+    age[:100] = np.nan
+    score = rng.normal(size=4000)
+    label = np.array(["1" if each > 0 else "0" for each in score], dtype=object)
+    result = _check(Table({"score": score, "age": age, "label": label}), ("age",))
+    groups = [group["name"] for group in result.details["families"][0]["groups"]]
+    assert len(groups) == 5
+    assert "(missing)" in groups
+
+
+def test_without_a_positive_answer_every_class_is_judged() -> None:
+    result = _check(_table({"f": (1000, 900), "m": (1000, 800)}), positive=None)
+    answers = {each["answer"] for each in result.details["families"]}
+    assert answers == {"0", "1"}
+    assert result.outcome is Outcome.FAIL  # 0.1 against 0.2 not selected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sensitive": ()}, "data.sensitive is missing"),
+        ({"sensitive": ("height",)}, "no column 'height'"),
+        ({"positive": "yes"}, "none of the labels"),
+    ],
+)
+def test_what_is_missing_is_named(change: dict[str, Any], words: str) -> None:
+    result = _check(_table({"f": (100, 20), "m": (100, 20)}), **change)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert words in result.reason
+
+
+def test_one_group_has_nobody_to_be_compared_with() -> None:
+    result = _check(_table({"f": (100, 20)}))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "no two groups" in result.reason
+
+
+def test_a_confusion_counts_each_cell_once() -> None:
+    counts = np.arange(18).reshape(2, 3, 3)
+    seen = confusion(counts, 1)
+    assert seen.rows.tolist() == [36, 117]
+    assert seen.selected.tolist() == [1 + 4 + 7, 10 + 13 + 16]
+    assert seen.actual.tolist() == [3 + 4 + 5, 12 + 13 + 14]
+    assert seen.hits.tolist() == [4, 13]
+    assert (seen.false_alarms + seen.hits == seen.selected).all()
+
+
+def test_the_detectable_ratio_shrinks_with_fewer_rows_and_stays_below_the_limit() -> None:
+    found = impact(_seen([200, 200, 20], [1000, 1000, 100]), CRITERION)
+    assert found is not None
+    assert found.detectable[2] < found.detectable[1] < 0.8
+
+
+def test_a_gap_by_hand() -> None:
+    found = gap(np.array([30, 10]), np.array([100, 100]), np.array([True, True]), 2, 0.95)
+    assert found is not None
+    assert found.value == pytest.approx(0.2)
+    assert (found.highest, found.lowest) == (0, 1)
+    # Newcombe's method 10 by hand: Wilson limits of 0.3 are 0.2189 and 0.3958, of 0.1 are 0.0552 and 0.1744.
+    assert found.interval.low == pytest.approx(0.2 - np.hypot(0.3 - 0.2189, 0.1744 - 0.1), abs=2e-4)
+    assert found.interval.high == pytest.approx(0.2 + np.hypot(0.3958 - 0.3, 0.1 - 0.0552), abs=2e-4)
+
+
+@pytest.mark.parametrize("rows", [1_000, 20_000])
+def test_a_fair_model_is_refused_at_most_at_the_declared_rate(rows: int) -> None:
+    rng = np.random.default_rng(6)
+    shares = np.array([0.58, 0.28, 0.048, 0.048, 0.021, 0.011, 0.006, 0.004, 0.004])
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, comparisons=len(shares) - 1)
+    refused = 0
+    for _ in range(400):
+        size = np.maximum(rng.multinomial(rows, shares / shares.sum()), 1)
+        selected = rng.binomial(size, 0.24)
+        found = impact(_seen(selected.tolist(), size.tolist()), criterion)
+        refused += found is not None and found.outcome is Outcome.FAIL
+    assert refused / 400 <= 0.05
+
+
+def test_a_group_selected_six_tenths_as_often_is_found_and_never_passes() -> None:
+    rng = np.random.default_rng(7)
+    size = np.array([11_000, 8_000, 1_000])
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, comparisons=2)
+    outcomes = []
+    for _ in range(200):
+        selected = rng.binomial(size, [0.24, 0.24, 0.6 * 0.24])
+        found = impact(_seen(selected.tolist(), size.tolist()), criterion)
+        outcomes.append(found.outcome if found else None)
+    assert outcomes.count(Outcome.FAIL) / 200 > 0.6
+    assert Outcome.PASS not in outcomes

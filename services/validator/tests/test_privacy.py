@@ -1,0 +1,171 @@
+"""data_privacy: memorised rows are found, honest models pass, and too little evidence says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.leakage import leakage, point
+from vallum_validator.checks.membership import Scores
+from vallum_validator.checks.testing import subject_of
+from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.table import Table
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
+NAMES = [f"f{place}" for place in range(8)]
+FEATURES: dict[str, dict[str, Any]] = {name: {"type": "number"} for name in NAMES}
+ROWS = 1_500
+
+
+def _data(rows: int, seed: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(shift, 1.0, size=(rows, len(NAMES)))
+    label = (matrix[:, 0] + matrix[:, 1] * matrix[:, 2] + rng.normal(0, 1.0, rows) > 0).astype(int)
+    return matrix, label
+
+
+def _table(matrix: np.ndarray, label: np.ndarray) -> Table:
+    columns = {name: matrix[:, place].copy() for place, name in enumerate(NAMES)}
+    return Table({**columns, "label": np.array([str(each) for each in label], dtype=object)})
+
+
+def _matrix(table: Table) -> np.ndarray:
+    return np.column_stack([table.columns[name] for name in NAMES])
+
+
+def _check(answer: Callable[[Table], Any], **more: Any) -> CheckResult:
+    members, population = _data(ROWS, 1), _data(ROWS, 2)
+    more = {"members": _table(*members), "population": _table(*population), "classes": ("0", "1"), **more}
+    subject = subject_of(answer, FEATURES, thresholds=THRESHOLDS, evaluation=_table(*_data(50, 3)), **more)
+    return run_check("data_privacy", subject)
+
+
+@pytest.fixture(scope="module")
+def forest() -> RandomForestClassifier:
+    return RandomForestClassifier(60, random_state=0).fit(*_data(ROWS, 1))
+
+
+@pytest.fixture(scope="module")
+def line() -> LogisticRegression:
+    return LogisticRegression().fit(*_data(ROWS, 1))
+
+
+def test_a_forest_that_memorised_its_rows_fails(forest: RandomForestClassifier) -> None:
+    result = _check(lambda table: forest.predict_proba(_matrix(table)))
+    assert result.outcome is Outcome.FAIL
+    assert result.interval is not None
+    assert result.interval.low > 0.05
+    assert result.details["epsilon_at_least"] > 1.0
+
+
+def test_a_linear_model_passes(line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict_proba(_matrix(table)))
+    assert result.outcome is Outcome.PASS
+    assert "a stronger attack may recognise more" in result.reason
+
+
+def test_a_label_only_model_is_measured(line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict(_matrix(table)), classes=())
+    assert result.outcome is not Outcome.FAIL
+    assert result.details["label_only"] is True
+
+
+def test_a_label_only_lookup_of_its_rows_leaks_by_being_right() -> None:
+    known = {row.tobytes(): label for row, label in zip(*_data(ROWS, 1), strict=True)}
+
+    def recall(table: Table) -> np.ndarray:
+        return np.array([known.get(row.tobytes(), 0) for row in _matrix(table)])
+
+    # Half of the population is right by chance, so nothing shows at 1 %, but the area gives it away.
+    area = _check(recall, classes=()).details["auc"]
+    assert area["low"] > 0.6
+
+
+def test_the_same_seed_gives_the_same_evidence(line: LogisticRegression) -> None:
+    first, second = (_check(lambda table: line.predict_proba(_matrix(table)), seed=5) for _ in range(2))
+    assert first == second
+
+
+def test_members_of_another_source_are_inconclusive(line: LogisticRegression) -> None:
+    shifted = _table(*_data(ROWS, 4, shift=0.7))
+    result = _check(lambda table: line.predict_proba(_matrix(table)), population=shifted)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "not of the same source" in result.reason
+
+
+@pytest.mark.parametrize("part", ["members", "population"])
+def test_a_missing_part_is_named(part: str, line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict_proba(_matrix(table)), **{part: None})
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert f"data.{part} is missing" in result.reason
+
+
+def test_too_few_rows_are_inconclusive(line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict_proba(_matrix(table)), members=_table(*_data(60, 1)))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "data.members has 60 labelled rows" in result.reason
+
+
+def test_members_without_a_label_column_are_named(line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict_proba(_matrix(table)), members=_table(*_data(ROWS, 1)).select(NAMES))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "data.members has no column 'label'" in result.reason
+
+
+def test_a_regression_is_inconclusive(line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict(_matrix(table)), task="regression")
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "regression" in result.reason
+
+
+def test_the_rate_at_one_in_ten_false_positives_by_hand() -> None:
+    # Of ten non-members one may lie above the cut: the cut is 8, the members 9, 10 and 11 of four lie above it.
+    scores = Scores(members=np.array([7.0, 9.0, 10.0, 11.0]), population=np.arange(10.0))
+    assert point(scores, 0.1, 0.95).rate == 0.75
+
+
+def test_ties_at_the_cut_do_not_count_as_recognised() -> None:
+    scores = Scores(members=np.ones(100), population=np.ones(100))
+    found = point(scores, 0.01, 0.95)
+    assert found.rate == 0.0
+    assert found.interval.low == 0.0
+
+
+@pytest.mark.parametrize(("rate", "advantage"), [(0.01, 0.0), (0.01, 1.0), (0.1, 0.5)])
+def test_the_interval_of_a_point_covers_the_true_rate(rate: float, advantage: float) -> None:
+    from scipy import stats
+
+    true = stats.norm.sf(stats.norm.isf(rate) - advantage)
+    rng = np.random.default_rng(8)
+    inside = 0
+    for _ in range(300):
+        found = point(Scores(rng.normal(advantage, 1, 400), rng.normal(0, 1, 500)), rate, 0.95)
+        inside += found.interval.low <= true <= found.interval.high
+    assert inside / 300 >= 0.95
+
+
+def test_attacks_by_chance_prove_no_epsilon_and_do_not_exceed_the_limit() -> None:
+    rng = np.random.default_rng(9)
+    wrong = 0
+    for _ in range(100):
+        attacks = {name: Scores(rng.normal(size=800), rng.normal(size=800)) for name in "abcd"}
+        found = leakage(attacks, 0.01, 0.95)
+        wrong += found.epsilon > 0 or found.points[0.01].interval.low > 0.01
+    assert wrong <= 5
+
+
+def test_the_worst_attack_counts() -> None:
+    rng = np.random.default_rng(10)
+    weak = Scores(rng.normal(size=1000), rng.normal(size=1000))
+    strong = Scores(rng.normal(3, 1, size=1000), rng.normal(size=1000))
+    found = leakage({"weak": weak, "strong": strong}, 0.01, 0.95)
+    assert found.worst == "strong"
+    assert found.points[0.01].rate == point(strong, 0.01, 0.95).rate
+    assert found.epsilon > 3

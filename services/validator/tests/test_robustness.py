@@ -1,0 +1,237 @@
+"""adversarial_robustness: only changes that can happen, every flip confirmed, three-way and repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vallum_common.bundle import Feature
+from vallum_common.errors import Invalid
+from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.space import build_space
+from vallum_validator.checks.testing import subject_of
+from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.table import PredictionFailed, Table
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
+
+Answer = Callable[[Table], Any]
+NUMERIC: dict[str, dict[str, Any]] = {"x": {"type": "number"}, "y": {"type": "number"}}
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    positive = 1 / (1 + np.exp(-z))
+    return np.column_stack([1 - positive, positive])
+
+
+def _line(table: Table) -> np.ndarray:
+    return _sigmoid(8 * table.columns["x"])
+
+
+def _square(rows: int = 600, seed: int = 1) -> Table:
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(-1, 1, size=(2, rows))
+    return Table({"x": x, "y": y, "label": np.array(["1" if each > 0 else "0" for each in x], dtype=object)})
+
+
+def _check(answer: Answer, features: dict[str, dict[str, Any]], table: Table, **more: Any) -> CheckResult:
+    classes = more.pop("classes", ("0", "1"))
+    subject = subject_of(answer, features, thresholds=THRESHOLDS, classes=classes, evaluation=table, **more)
+    return run_check("adversarial_robustness", subject)
+
+
+def test_the_attacked_fraction_of_a_line_is_the_share_of_rows_within_reach() -> None:
+    table = _square()
+    result = _check(_line, NUMERIC, table)
+    # The reach is 5 % of the central 90 % of x, about 0.09: 9 % of the square lies that close to the line.
+    assert result.outcome is Outcome.PASS
+    assert result.interval is not None
+    assert result.interval.low <= 0.09 <= result.interval.high
+
+
+def test_every_row_near_the_line_is_found() -> None:
+    rng = np.random.default_rng(2)
+    x = np.concatenate([rng.uniform(-0.04, 0.04, 300), [-1.0, 1.0] * 20])
+    table = Table({"x": x, "y": x * 0, "label": np.array(["1" if each > 0 else "0" for each in x], dtype=object)})
+    result = _check(_line, {"x": {"type": "number", "min": -1, "max": 1}, "y": {"type": "number"}}, table)
+    assert result.outcome is Outcome.FAIL
+    assert result.value is not None
+    assert result.value > 0.75
+
+
+def test_a_label_only_model_is_attacked_too() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-1, 1, 400)
+    # Stripes narrower than the reach: nearly every row can be flipped.
+    answer = lambda table: (np.floor(table.columns["x"] / 0.03) % 2).astype(int)  # noqa: E731
+    table = Table({"x": x, "label": np.array([str(each) for each in answer(Table({"x": x}))], dtype=object)})
+    result = _check(answer, {"x": {"type": "number"}}, table, classes=())
+    assert result.outcome is Outcome.FAIL
+    assert "scores=no" in result.method
+
+
+def test_an_immutable_feature_is_never_changed() -> None:
+    table = _square()
+    features = {"x": {"type": "number", "mutable": False}, "y": {"type": "number"}}
+    result = _check(_line, features, table)
+    assert result.outcome is Outcome.PASS
+    assert result.value == 0.0
+
+
+def test_nothing_that_may_change_is_inconclusive_not_robust() -> None:
+    features = {name: {"type": "number", "mutable": False} for name in ("x", "y")}
+    result = _check(_line, features, _square())
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "nothing may change" in result.reason
+
+
+def test_a_category_may_change_once_and_only_to_named_values() -> None:
+    seen: set[str] = set()
+
+    def answer(table: Table) -> np.ndarray:
+        seen.update(table.columns["c"])
+        return _sigmoid(np.where(table.columns["c"] == "b", 3.0, -3.0))
+
+    rng = np.random.default_rng(4)
+    c = rng.choice(np.array(["a", "b"], dtype=object), 200)
+    table = Table({"c": c, "label": np.array(["1" if each == "b" else "0" for each in c], dtype=object)})
+    result = _check(answer, {"c": {"type": "categorical", "values": ["a", "b"]}}, table)
+    assert result.outcome is Outcome.FAIL
+    assert result.value == 1.0
+    assert seen == {"a", "b"}
+
+
+def test_two_discrete_changes_are_beyond_reach() -> None:
+    def answer(table: Table) -> np.ndarray:
+        return _sigmoid(np.where(table.columns["a"] + table.columns["b"] > 1.5, 3.0, -3.0))
+
+    table = Table({"a": np.zeros(100), "b": np.zeros(100), "label": np.array(["0"] * 99 + ["1"], dtype=object)})
+    result = _check(answer, {"a": {"type": "boolean"}, "b": {"type": "boolean"}}, table)
+    assert result.value == 0.0
+
+
+def test_a_model_that_is_wrong_everywhere_gives_nothing_to_attack() -> None:
+    table = _square()
+    other = np.where(table.columns["label"] == "1", "0", "1").astype(object)
+    turned = table.with_columns({"label": other})
+    result = _check(_line, NUMERIC, turned)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "nothing to attack" in result.reason
+
+
+def test_a_model_that_answers_differently_when_asked_again_is_inconclusive() -> None:
+    calls = 0
+
+    def fickle(table: Table) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        # Right on the first call, then flipping everything in every other one.
+        return _line(table) if calls == 1 or calls % 2 == 0 else _line(table)[:, ::-1]
+
+    result = _check(fickle, NUMERIC, _square())
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "when asked again" in result.reason
+
+
+def test_a_model_that_fails_is_inconclusive_with_its_own_words() -> None:
+    def crash(table: Table) -> np.ndarray:
+        raise PredictionFailed("the worker was killed: out of memory")
+
+    result = _check(crash, NUMERIC, _square())
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason == "the worker was killed: out of memory"
+
+
+def test_the_same_seed_gives_the_same_evidence_and_another_seed_other_rows() -> None:
+    first, second, third = (_check(_line, NUMERIC, _square(), seed=seed) for seed in (7, 7, 8))
+    assert first == second
+    assert third.seed != first.seed
+
+
+def test_missing_values_stay_missing() -> None:
+    table = _square()
+    y = table.columns["y"].copy()
+    y[::3] = np.nan
+    asked: list[float] = []
+
+    def answer(rows: Table) -> np.ndarray:
+        asked.append(float(np.isnan(rows.columns["y"]).mean()))
+        return _line(rows)
+
+    result = _check(answer, NUMERIC, table.with_columns({"y": y}))
+    assert result.outcome is Outcome.PASS
+    assert min(asked) > 0.1
+
+
+def test_few_rows_at_the_limit_cannot_decide() -> None:
+    rng = np.random.default_rng(5)
+    x = np.where(rng.random(40) < 0.35, 0.01, 0.9)
+    table = Table({"x": x, "label": np.array(["1"] * 40, dtype=object)})
+    result = _check(_line, {"x": {"type": "number", "min": -1, "max": 1}}, table)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "too few rows" in result.reason
+
+
+features = st.fixed_dictionaries(
+    {
+        "n": st.builds(lambda m: Feature(type="number", mutable=m), st.booleans()),
+        "i": st.builds(lambda m: Feature(type="integer", min=0, max=10, mutable=m), st.booleans()),
+        "b": st.builds(lambda m: Feature(type="boolean", mutable=m), st.booleans()),
+        "c": st.builds(lambda m: Feature(type="categorical", values=("u", "v", "w"), mutable=m), st.booleans()),
+    }
+)
+
+
+def _mixed(seed: int, rows: int = 30) -> Table:
+    rng = np.random.default_rng(seed)
+    n, i = rng.normal(size=rows), rng.integers(0, 11, rows).astype(float)
+    n[0], i[1] = np.nan, np.nan
+    c = rng.choice(np.array(["u", "v", "w", "x"], dtype=object), rows)
+    c[2] = None
+    return Table({"n": n, "i": i, "b": rng.integers(0, 2, rows).astype(float), "c": c})
+
+
+@given(features, st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_a_table_survives_encoding_and_decoding(described: dict[str, Feature], seed: int) -> None:
+    table = _mixed(seed)
+    space = build_space(described, [table], 0.05)
+    back = space.decode(space.encode(table))
+    for name, column in table.columns.items():
+        other = back.columns[name]
+        assert other.dtype == column.dtype
+        same = (other == column) if column.dtype == object else np.isclose(other, column, equal_nan=True)
+        assert all(same)
+
+
+@given(features, st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_the_box_and_single_jumps_are_feasible_and_more_is_not(described: dict[str, Feature], seed: int) -> None:
+    table = _mixed(seed)
+    space = build_space(described, [table], 0.05)
+    rows = space.encode(table)
+    low, high = space.box(rows)
+    assert space.is_feasible(low, rows, 0).all()
+    assert space.is_feasible(high, rows, 0).all()
+    options = space.alternatives(rows)
+    for option, column in enumerate(options.columns):
+        where = options.open[:, option]
+        changed = rows.copy()
+        changed[where, column] = options.values[where, option]
+        assert space.is_feasible(changed, rows, 1).all()
+        assert not space.is_feasible(changed, rows, 0)[where].any()
+    beyond = high + np.nan_to_num(high - rows) + 1.5
+    moved = ~np.isnan(beyond).all(axis=1)
+    assert not space.is_feasible(beyond, rows, 0)[moved].any()
+
+
+def test_a_text_column_declared_a_number_is_named() -> None:
+    table = Table({"x": np.array(["a", "b"], dtype=object)})
+    with pytest.raises(Invalid, match="column 'x' holds text"):
+        build_space({"x": Feature(type="number")}, [table], 0.05)
