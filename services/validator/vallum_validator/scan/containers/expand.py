@@ -1,0 +1,140 @@
+"""Decompression that stops at a limit, into memory while it is small and into an unnamed file when it is not."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import mmap
+import tempfile
+import zlib
+from typing import Final, Protocol
+
+from vallum_common.errors import Invalid
+from vallum_validator.scan.context import Budget
+
+_BLOCK: Final = 1024**2
+_INPUT_BLOCK: Final = 64 * 1024
+_IN_MEMORY: Final = 32 * 1024**2
+
+
+class Decompressor(Protocol):
+    """What `bz2`, `lzma` and our wrapper of `zlib` have in common."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the stream was reached."""
+        ...
+
+    @property
+    def unused_data(self) -> bytes:
+        """Bytes behind the end of the stream."""
+        ...
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether more input is needed before more output comes."""
+        ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """The next bytes of output, at most `max_length`."""
+        ...
+
+
+class Deflate:
+    """`zlib` with the interface of the other decompressors.
+
+    Args:
+        window: as `wbits` of `zlib.decompressobj`.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._inner = zlib.decompressobj(window)
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the stream was reached."""
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """Bytes behind the end of the stream."""
+        return self._inner.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether more input is needed before more output comes."""
+        return not self._inner.unconsumed_tail
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """The next bytes of output, at most `max_length`."""
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max(max_length, 0))
+
+
+def expand(raw: memoryview, decompressor: Decompressor, budget: Budget) -> memoryview:
+    """Everything a compressed stream holds.
+
+    Args:
+        raw: one stream, from its first byte to its last.
+
+    Raises:
+        Invalid: the stream is damaged, ends early or is followed by other bytes.
+        Exhausted: it expands to more than the budget allows.
+    """
+    content, used = expand_one(raw, decompressor, budget)
+    if used != len(raw):
+        raise Invalid(f"{len(raw) - used} bytes follow the compressed stream")
+    return content
+
+
+def expand_one(raw: memoryview, decompressor: Decompressor, budget: Budget) -> tuple[memoryview, int]:
+    """One stream at the beginning of `raw`: its content, and how many bytes it took."""
+    spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed below or by the map over it
+    fed = 0
+    try:
+        while not decompressor.eof:
+            block = b""
+            if decompressor.needs_input:
+                block = bytes(raw[fed : fed + _INPUT_BLOCK])
+                fed += len(block)
+                if not block:
+                    raise Invalid(f"the compressed stream ends early, after {fed} bytes")
+            output = decompressor.decompress(block, _BLOCK)
+            budget.expand(len(output))
+            spool.write(output)
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+        raise Invalid(f"the compressed stream is damaged: {error}") from error
+    return _as_view(spool), fed - len(decompressor.unused_data)
+
+
+def _as_view(spool: tempfile.SpooledTemporaryFile[bytes]) -> memoryview:
+    size = spool.tell()
+    if size <= _IN_MEMORY:
+        spool.seek(0)
+        return memoryview(spool.read())
+    spool.flush()
+    return memoryview(mmap.mmap(spool.fileno(), size, access=mmap.ACCESS_READ))
+
+
+def gzip() -> Decompressor:
+    """A decompressor of one gzip member."""
+    return Deflate(16 + zlib.MAX_WBITS)
+
+
+def zlib_stream() -> Decompressor:
+    """A decompressor of a zlib stream."""
+    return Deflate(zlib.MAX_WBITS)
+
+
+def raw_deflate() -> Decompressor:
+    """A decompressor of deflate without any header, as zip has it."""
+    return Deflate(-zlib.MAX_WBITS)
+
+
+def bzip2() -> Decompressor:
+    """A decompressor of one bzip2 stream."""
+    return bz2.BZ2Decompressor()
+
+
+def xz() -> Decompressor:
+    """A decompressor of xz and of the older lzma format, within 256 MiB of memory."""
+    return lzma.LZMADecompressor(memlimit=256 * 1024**2)

@@ -1,0 +1,60 @@
+"""skops files: a zip with arrays and a schema that names the types to build, each held against the allow-lists."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from vallum_validator.scan import allowlist
+from vallum_validator.scan.containers.zip import ZipArchive
+from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.text import load_json
+from vallum_validator.scan.pickled.values import Grade
+
+SCHEMA: Final = "schema.json"
+_LOADERS: Final = frozenset(
+    {"BytearrayNode", "BytesNode", "CachedNode", "ConstructorFromReduceNode", "DTypeNode", "DefaultDictNode",
+     "DictNode", "FunctionNode", "JsonNode", "ListNode", "LossNode", "MaskedArrayNode", "MethodNode", "NdArrayNode",
+     "ObjectNode", "OperatorFuncNode", "PartialNode", "QuantileForestNode", "RandomGeneratorNode", "RandomStateNode",
+     "SetNode", "SliceNode", "SparseMatrixNode", "TreeNode", "TupleNode", "TypeNode", "_DictWithDeprecatedKeysNode"}
+)  # fmt: skip
+_NAME_ONLY: Final = frozenset({"FunctionNode", "TypeNode", "DTypeNode"})
+_HANDLED_BY_LOADER: Final = frozenset({"JsonNode", "MethodNode", "CachedNode"})
+
+
+def inspect_skops(archive: ZipArchive, context: Context) -> None:
+    """Walk the schema, then inspect the members it refers to."""
+    for entry in archive.entries:
+        inside = context.enter(entry.name)
+        content = archive.read(entry)
+        if entry.name == SCHEMA:
+            _walk(load_json(content), inside)
+        else:
+            context.inspect(content, inside)
+
+
+def _walk(schema: Any, context: Context) -> None:
+    pending = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending.extend(node)
+        elif isinstance(node, dict):
+            pending.extend(node.values())
+            if isinstance(node.get("__class__"), str):
+                _judge(node, context)
+
+
+def _judge(node: dict[str, Any], context: Context) -> None:
+    module, name, loader = (node.get(key) for key in ("__module__", "__class__", "__loader__"))
+    if not isinstance(module, str) or loader not in _LOADERS:
+        context.report("skops.loader-unknown", f"loader {shown(loader)} of {shown(module)}.{name}")
+        return
+    method = node["content"].get("func") if loader == "MethodNode" and isinstance(node.get("content"), dict) else None
+    if isinstance(method, str) and method.startswith("_"):
+        context.report("skops.type-denied", f"takes the method {shown(method)} of {shown(module)}.{name}")
+    grade = allowlist.shipped().grade(module, str(name))
+    needed = Grade.REFERENCE if loader in _NAME_ONLY | _HANDLED_BY_LOADER else Grade.CLASS
+    if grade is Grade.DENIED:
+        context.report("skops.type-denied", f"{loader} names {shown(f'{module}.{name}')}")
+    elif grade < needed:
+        context.report("skops.type-unlisted", f"{loader} names {shown(f'{module}.{name}')}")

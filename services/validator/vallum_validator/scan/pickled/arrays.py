@@ -1,0 +1,90 @@
+"""Where joblib keeps the raw bytes of an array: between the opcodes, right behind the BUILD of its wrapper.
+
+`joblib.load` reads them from the file, plain `pickle.load` would run them as opcodes. A file is clean only if neither
+does harm, so both ways are followed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from vallum_common.errors import Invalid
+from vallum_validator.scan.context import shown
+from vallum_validator.scan.pickled.machine import Machine
+from vallum_validator.scan.pickled.values import Container, Instance
+
+WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
+_DTYPE: Final = re.compile(r"[<>|=]?([?biufcmMSUVO])([0-9]{0,9})$")
+_CHARACTER_WIDTH: Final = {"U": 4}
+_HAS_OBJECT: Final = 1
+
+Nested = Callable[[int], int]
+"""Follows the pickle at an offset; returns the offset behind it."""
+
+
+def array_skipper(nested: Nested, alternative: Callable[[Machine, int], None]) -> Callable[[Machine, Any, int], int]:
+    """What a machine does after BUILD to read a file as joblib does.
+
+    Args:
+        nested: follows the pickle of an array of objects.
+        alternative: told where raw bytes begin that plain `pickle.load` would take for opcodes.
+    """
+
+    def after_build(machine: Machine, target: Any, position: int) -> int:
+        if not (isinstance(target, Instance) and target.source == WRAPPER):
+            return position
+        if machine.frame_end > position:
+            raise Invalid(f"the array at offset {position} lies inside a frame, joblib ends the frame before it")
+        alternative(machine, position)
+        end = _end_of_array(machine, target.state, position, nested)
+        machine.stack[-1] = Instance("a joblib array")
+        return end
+
+    return after_build
+
+
+def _end_of_array(machine: Machine, state: Any, position: int, nested: Nested) -> int:
+    fields = state.as_dict() if isinstance(state, Container) else None
+    if fields is None or not {"dtype", "shape"} <= fields.keys():
+        raise Invalid(f"the array wrapper before offset {position} has no dtype and shape: {shown(state)}")
+    itemsize, has_object = dtype_size(fields["dtype"])
+    if has_object:
+        return nested(position)
+    start = position
+    if fields.get("numpy_array_alignment_bytes") is not None:
+        start = machine.end_of(position, 1)
+        start = machine.end_of(start, machine.data[position])
+    return machine.end_of(start, _count(fields["shape"]) * itemsize)
+
+
+def _count(shape: Any) -> int:
+    if isinstance(shape, tuple) and all(type(length) is int and length >= 0 for length in shape):
+        return math.prod(shape)
+    raise Invalid(f"the shape of an array must be a tuple of sizes, got {shown(shape)}")
+
+
+def dtype_size(dtype: Any) -> tuple[int, bool]:
+    """The size in bytes of one element, and whether it holds Python objects.
+
+    Raises:
+        Invalid: the dtype is not one that numpy itself pickles, or contradicts itself.
+    """
+    arguments = dtype.arguments if isinstance(dtype, Instance) and dtype.source == "numpy.dtype" else None
+    code = arguments[0] if isinstance(arguments, tuple) and arguments else None
+    match = _DTYPE.match(code) if isinstance(code, str) else None
+    if match is None:
+        raise Invalid(f"the dtype of an array must be a numpy.dtype, got {shown(dtype)} with {shown(arguments)}")
+    kind, size = match[1], int(match[2] or 1) * _CHARACTER_WIDTH.get(match[1], 1)
+    state = dtype.state
+    if kind == "O":
+        return size, True
+    if state is None:
+        return size, False
+    if not isinstance(state, tuple) or len(state) < 8:
+        raise Invalid(f"the state of dtype {code!r} must have eight parts or more, got {shown(state)}")
+    if kind in "VSU" and state[5] not in (-1, size):
+        raise Invalid(f"dtype {code!r} says its size is {state[5]!r}")
+    return size, bool(kind == "V" and isinstance(state[7], int) and state[7] & _HAS_OBJECT)
