@@ -1,0 +1,5 @@
+"""`python -m vallum_registry`."""
+
+from vallum_registry.main import main
+
+raise SystemExit(main())

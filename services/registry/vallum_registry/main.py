@@ -1,0 +1,89 @@
+"""Builds the registry; the only room that constructs things."""
+
+from __future__ import annotations
+
+import random
+
+from vallum.registry.v1 import registry_service_pb2_grpc
+from vallum_common import attestation
+from vallum_common.bus.consumer import Consumer, each
+from vallum_common.bus.relay import Relay
+from vallum_common.clock import Clock, Ids, SystemClock, Uuid7Ids
+from vallum_common.database import Database
+from vallum_common.lifecycle import Service, build_server, start, system_randomness
+from vallum_registry import stream, wire
+from vallum_registry.config import Config
+from vallum_registry.grpc_api import RegistryServicer
+from vallum_registry.service.catalogue import Catalogue, Changes
+from vallum_registry.service.decisions import Decisions
+from vallum_registry.service.moves import Moves
+from vallum_registry.service.serving import Serving
+from vallum_registry.service.uploads import Uploads
+from vallum_registry.store.artifacts import ObjectArtifacts
+from vallum_registry.store.spool import FileSpool
+from vallum_registry.store.sql import SqlStore
+
+
+def build(
+    config: Config, *, clock: Clock | None = None, ids: Ids | None = None, randomness: random.Random | None = None
+) -> Service:
+    """Make the parts of the service.
+
+    Args:
+        config: read from the environment.
+        clock: the machine's, unless given.
+        ids: UUIDv7, unless given.
+        randomness: the system's, unless given.
+
+    Raises:
+        Invalid: the artefact store, a JWKS or the address is not right.
+    """
+    clock = clock or SystemClock()
+    randomness = randomness or system_randomness()
+    ids = ids or Uuid7Ids(clock, randomness)
+    changes = Changes()
+    database = Database(config.database_url)
+    store = SqlStore(database, wire.EventWriter(ids).event, changes.announce)
+    artifacts = ObjectArtifacts(config.artifacts_url)
+    moves = Moves(keys=attestation.load_keys(config.attestation_keys), clock=clock, ids=ids)
+    uploads = Uploads(
+        store,
+        FileSpool(config.data_dir / "uploads"),
+        artifacts,
+        limits=config.upload_limits(),
+        clock=clock,
+        ids=ids,
+    )
+    servicer = RegistryServicer(uploads, Catalogue(store, artifacts, changes), Serving(store, moves))
+    heard = stream.handlers(Decisions(moves, clock=clock), store.within)
+    return Service(
+        package="vallum_registry",
+        database=database,
+        server=build_server(
+            config,
+            {
+                "vallum.registry.v1.RegistryService": lambda server: (
+                    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, server)
+                )
+            },
+            clock=clock,
+        ),
+        relay=Relay(database, bootstrap=config.kafka, clock=clock),
+        consumers=[
+            Consumer(
+                "registry",
+                heard.keys(),
+                each(heard),
+                database=database,
+                bootstrap=config.kafka,
+                clock=clock,
+                randomness=randomness,
+            )
+        ],
+        workers={"upload-sweeper": uploads.keep_sweeping},
+    )
+
+
+def main() -> int:
+    """Run the service; the exit code."""
+    return start("registry", Config, build)
