@@ -58,6 +58,19 @@ class Deployment:
         return replace(self, state=state, changed_at=at)
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A deployment that made room.
+
+    Args:
+        ended: the deployment that was taken out.
+        restored: the one that serves instead; `None` where nothing does.
+    """
+
+    ended: Deployment
+    restored: Deployment | None
+
+
 def environment_name(text: str) -> str:
     """An environment's name, checked.
 

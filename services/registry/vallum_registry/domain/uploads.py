@@ -108,6 +108,32 @@ class UploadPlan:
         return json.dumps({"manifest": self.manifest_sha256, "files": files}, indent=1).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some bytes of the sequence.
+
+    Args:
+        offset: where they begin.
+        data: at least one byte.
+    """
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an upload is.
+
+    Args:
+        received_bytes: how many have arrived.
+        submission_id: of the completed upload; empty until then.
+    """
+
+    received_bytes: int
+    submission_id: str = ""
+
+
 def plan_upload(header: UploadHeader, limits: UploadLimits) -> UploadPlan:
     """Check a header before the first byte is taken.
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -15,6 +14,7 @@ from vallum_common.errors import Conflict, NotFound
 from vallum_registry.domain.deployments import Deployment
 from vallum_registry.domain.models import HistoryEntry, ModelReference, Submission
 from vallum_registry.domain.states import State
+from vallum_registry.domain.views import Details, Family, Page
 from vallum_registry.service.ports import Artifacts, Store, Unit
 
 MAX_ANCESTORS: Final = 1000
@@ -38,42 +38,6 @@ class Changes:
     def next(self) -> asyncio.Event:
         """Set at the next change; take it before looking, so that none is missed in between."""
         return self._next
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """A version with its deployments, oldest first: all of them, or in a list those that serve now."""
-
-    submission: Submission
-    deployments: tuple[Deployment, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some versions.
-
-    Args:
-        versions: newest first.
-        next_before: where the next page begins; `None` after the last.
-    """
-
-    versions: tuple[Details, ...]
-    next_before: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Where a version comes from and what was made from it.
-
-    Args:
-        submission: the version.
-        ancestors: from the direct parent to the oldest known; one that was never submitted has no digest.
-        children: versions that name it as their parent, oldest first.
-    """
-
-    submission: Submission
-    ancestors: tuple[ModelReference, ...]
-    children: tuple[ModelReference, ...]
 
 
 class Catalogue:

@@ -13,12 +13,12 @@ import structlog
 from vallum_common.clock import Clock
 from vallum_common.errors import Conflict, Invalid, NotFound
 from vallum_registry.domain.corrections import Correction, CorrectionAction, CorrectionOutcome
-from vallum_registry.domain.deployments import DeploymentState, active_in, environment_name
+from vallum_registry.domain.deployments import DeploymentState, Replacement, active_in, environment_name
 from vallum_registry.domain.facts import CorrectionApplied
 from vallum_registry.domain.models import Cause, Decision, Submission
 from vallum_registry.domain.states import State
 from vallum_registry.service.catalogue import known_version
-from vallum_registry.service.moves import Moves, Replacement
+from vallum_registry.service.moves import Moves
 from vallum_registry.service.ports import Unit
 
 _COMPLIANCE: Final = "compliance"

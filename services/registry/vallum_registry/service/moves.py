@@ -6,7 +6,7 @@ The caller holds the model's lock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from vallum_common import attestation
 from vallum_common.clock import Clock, Ids
 from vallum_common.errors import Denied, Invalid
-from vallum_registry.domain.deployments import Deployment, DeploymentState, active_in, good_before
+from vallum_registry.domain.deployments import Deployment, DeploymentState, Replacement, active_in, good_before
 from vallum_registry.domain.facts import DeploymentChanged
 from vallum_registry.domain.models import Cause, HistoryEntry, ModelReference, Submission
 from vallum_registry.domain.states import State, Trigger
@@ -28,19 +28,6 @@ _ENDINGS: Final = {
 }
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """A deployment that made room.
-
-    Args:
-        ended: the deployment that was taken out.
-        restored: the one that serves instead; `None` where nothing does.
-    """
-
-    ended: Deployment
-    restored: Deployment | None
 
 
 class Moves:

@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from vallum_common.errors import Conflict
-from vallum_registry.domain.deployments import Deployment, DeploymentState, active_in, environment_name
+from vallum_registry.domain.deployments import Deployment, DeploymentState, Replacement, active_in, environment_name
 from vallum_registry.domain.models import Cause, ModelReference, Submission
 from vallum_registry.domain.states import State, Trigger
 from vallum_registry.service.catalogue import known_version
-from vallum_registry.service.moves import Moves, Replacement
+from vallum_registry.service.moves import Moves
 from vallum_registry.service.ports import Store, Unit
 
 

@@ -10,7 +10,6 @@ import asyncio
 import datetime as dt
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -23,6 +22,8 @@ from vallum_registry.domain.facts import ModelSubmitted
 from vallum_registry.domain.models import Cause, Dataset, Description, HistoryEntry, ModelReference, Origin, Submission
 from vallum_registry.domain.states import Standing
 from vallum_registry.domain.uploads import (
+    Chunk,
+    Progress,
     UploadHeader,
     UploadLimits,
     UploadPlan,
@@ -36,32 +37,6 @@ from vallum_registry.service.ports import Artifacts, Spool, SpooledUpload, Store
 _SWEEP_S: Final = 3600.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Some bytes of the sequence.
-
-    Args:
-        offset: where they begin.
-        data: at least one byte.
-    """
-
-    offset: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an upload is.
-
-    Args:
-        received_bytes: how many have arrived.
-        submission_id: of the completed upload; empty until then.
-    """
-
-    received_bytes: int
-    submission_id: str = ""
 
 
 class Uploads:

@@ -10,11 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum_common.bundle import BundleFile, Role
-from vallum_registry.domain.deployments import Deployment, DeploymentState
+from vallum_registry.domain.deployments import Deployment, DeploymentState, Replacement
 from vallum_registry.domain.models import HistoryEntry, ModelReference, Submission
 from vallum_registry.domain.states import State
-from vallum_registry.service.catalogue import Details, Family, Page
-from vallum_registry.service.moves import Replacement
+from vallum_registry.domain.views import Details, Family, Page
 from vallum_registry.wire.requests import page_token
 
 _ROLES: Final[Mapping[Role, model_pb2.FileRole]] = {role: getattr(model_pb2, f"FILE_ROLE_{role.name}") for role in Role}

@@ -13,8 +13,7 @@ from vallum_common.bundle import BundleFile, Role
 from vallum_common.errors import Invalid
 from vallum_common.rpc.paging import DEFAULT_PAGE, MAX_PAGE
 from vallum_registry.domain.models import Cause, ModelReference
-from vallum_registry.domain.uploads import UploadHeader
-from vallum_registry.service.uploads import Chunk
+from vallum_registry.domain.uploads import Chunk, UploadHeader
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ROLES: Final = {getattr(model_pb2, f"FILE_ROLE_{role.name}"): role for role in Role}
