@@ -101,17 +101,15 @@ class Answers:
         return checked
 
     def _settle(self, labels: Labels | None, probabilities: Probabilities | None, names: Labels | None) -> None:
-        given = None if names is None else tuple(str(name) for name in names.tolist())
-        if given is not None and (None in names.tolist() or len(set(given)) != len(given)):
+        given = () if names is None else tuple(names.tolist())
+        if None in given or len(set(given)) != len(given):
             raise PredictionFailed("the model does not name its classes, or names one twice")
         seen = set() if labels is None else set(labels.tolist())
         if probabilities is None:
             self.classes = given or _classes_of_labels(seen, self._data)
         else:
             self._columns = probabilities.shape[1]
-            if given is not None and len(given) == 1 and self._columns == 2 and given[0] == "1":
-                given = ("0", "1")
-            if given is not None and len(given) != self._columns:
+            if given and len(given) != self._columns:
                 raise PredictionFailed(f"the model names {len(given)} classes and gives {self._columns} probabilities")
             self.classes = given or _classes_of_columns(labels, probabilities, self._data)
         self._settled = True

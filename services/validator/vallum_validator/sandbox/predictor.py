@@ -1,4 +1,4 @@
-"""The predictor the checks use: encodes rows as the manifest says, asks the model's worker, trusts nothing it answers."""
+"""The predictor the checks use: encodes rows as the manifest says, asks the model's worker, trusts no answer."""
 
 from __future__ import annotations
 
@@ -148,13 +148,11 @@ class SandboxPredictor:
         backwards = np.arange(len(table))[::-1]
         after = self.predict(table.take(backwards))
         differs = before.labels != after.labels[backwards]
-        numeric = (
-            (before.probabilities, after.probabilities) if before.values is None else (before.values, after.values)
-        )
-        if numeric[0] is not None and numeric[1] is not None:
-            first, second = (array.reshape(len(table), -1) for array in (numeric[0], numeric[1][backwards]))
+        first, second = (one.probabilities if one.values is None else one.values for one in (before, after))
+        if first is not None and second is not None:
             # Where the numbers are the same, a label that differs stands on a tie.
-            differs = ~np.isclose(first, second, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE).all(axis=1)
+            same = np.isclose(first, second[backwards], rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE)
+            differs = ~same.reshape(len(table), -1).all(axis=1)
         if differs.any():
             raise self._misbehaved(
                 f"gave different answers to the same rows asked twice ({int(differs.sum())} of {len(table)})"
@@ -198,7 +196,8 @@ class SandboxPredictor:
         )
 
     def _code(self, name: str, column: Array) -> Array:
-        known = {**self._codes[name], None: -1}
+        known: dict[str | None, int] = {None: -1}
+        known.update(self._codes[name])
         try:
             return np.array([known[value] for value in column.tolist()], dtype=np.int32)
         except KeyError as error:

@@ -39,6 +39,7 @@ class Worker:
         limits: of memory, time and descriptors.
         allow_weaker_isolation: whether it may run with less than full isolation; the evidence names what was missing.
         clock: seconds that only grow, e.g. `time.monotonic`.
+        landlock_abi: what the kernel offers.
 
     Raises:
         Unavailable: this machine cannot hold it as policy wants.
@@ -53,6 +54,7 @@ class Worker:
         limits: Limits | None = None,
         allow_weaker_isolation: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        landlock_abi: Callable[[], int] = kernel_landlock_abi,
     ) -> None:
         self._name = name
         self._limits = limits or Limits()
@@ -60,7 +62,7 @@ class Worker:
         self._failure = ""
         self._spent_s = 0.0
         self._sequence = 0
-        confinement = confinement_for(kernel_landlock_abi(), allow_weaker=allow_weaker_isolation)
+        confinement = confinement_for(landlock_abi(), allow_weaker=allow_weaker_isolation)
         self._child = launch(confinement, [path.resolve(strict=True) for path in readable], self._limits)
         try:
             self._selector = selectors.DefaultSelector()

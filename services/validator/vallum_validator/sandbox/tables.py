@@ -61,9 +61,8 @@ def read_table(worker: Worker, part: str, path: Path, manifest: Manifest) -> Tab
     needed = wanted if part == "evaluation" else list(data.features)
     absent = [name for name in needed if name not in present]
     if absent:
-        raise Invalid(
-            f"{path.name!r} has no column {absent[0]!r}" + (f" (nor {len(absent) - 1} more)" * bool(absent[1:]))
-        )
+        more = f" (and lacks {len(absent) - 1} more)" if len(absent) > 1 else ""
+        raise Invalid(f"{path.name!r} has no column {absent[0]!r}{more}")
     if rows == 0:
         raise Invalid(f"{path.name!r} has no rows")
     if rows * len(present) > MAX_CELLS:

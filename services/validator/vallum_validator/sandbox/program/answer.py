@@ -28,12 +28,15 @@ def main() -> None:
 
 
 def _take_pipes() -> tuple[int, int]:
-    """Move the conversation off descriptors 0 and 1, where a library or a model may read and print at will."""
+    """Move the conversation off descriptors 0 and 1, where a library or a model may read and print at will.
+
+    What is printed goes where standard error goes, which the parent has opened to nowhere.
+    """
     source, sink = os.dup(0), os.dup(1)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
-    os.close(nowhere)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
     return source, sink
 
 

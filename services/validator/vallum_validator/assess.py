@@ -1,0 +1,263 @@
+"""One assessment from beginning to end: scan, data, model, four checks, baseline.
+
+It decides nothing but what may be opened: an artefact that the scan does not call clean is never loaded. Everything
+that cannot be measured ends as INCONCLUSIVE with its reason, whatever breaks on the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from vallum_common.bundle import Manifest, Role
+from vallum_common.bundle.source import named_files
+from vallum_common.errors import Invalid, VallumError
+from vallum_validator.baseline import baseline_of
+from vallum_validator.checks import run_check
+from vallum_validator.checks.thresholds import Thresholds
+from vallum_validator.domain import (
+    CHECK_NAMES,
+    Assessment,
+    CheckResult,
+    FeatureBaseline,
+    FileReport,
+    Outcome,
+    ScanReport,
+    ScanVerdict,
+)
+from vallum_validator.sandbox.child import Limits
+from vallum_validator.sandbox.opened import Data, Holding, OpenedModel, open_model, read_data
+from vallum_validator.scan import rules_digest, scan_file
+from vallum_validator.table import Subject
+
+log = structlog.get_logger(__name__)
+
+MAX_CARD_BYTES: Final = 1024 * 1024
+"""A card is read by people."""
+
+_DATA_ROLES: Final = (Role.EVALUATION, Role.MEMBERS, Role.POPULATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A stage of an assessment began or ended.
+
+    Args:
+        stage: `scan`, `data`, `model`, the name of a check, or `baseline`.
+        state: `started` or `finished`.
+        check: the result of a check that finished, otherwise `None`.
+        message: one line for a person.
+    """
+
+    stage: str
+    state: str
+    check: CheckResult | None = None
+    message: str = ""
+
+
+def seed_of(artifact_sha256: str, manifest: bytes) -> int:
+    """Return the seed of an assessment: the same for the same artefact and manifest, below 2**48.
+
+    Args:
+        artifact_sha256: hex digest of the artefact.
+        manifest: the bytes of `vallum.yaml`.
+    """
+    digest = hashlib.sha256(artifact_sha256.encode() + b"\n" + hashlib.sha256(manifest).digest()).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def assess(
+    bundle_root: Path,
+    manifest: Manifest,
+    *,
+    thresholds: Thresholds,
+    seed: int,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    only: Collection[str] = CHECK_NAMES,
+    allow_weaker_isolation: bool = False,
+    limits: Limits | None = None,
+) -> Assessment:
+    """Measure a submission.
+
+    Args:
+        bundle_root: the folder with the files that the manifest names.
+        manifest: of the submission.
+        thresholds: the policy the checks judge by.
+        seed: every random choice comes from it; see `seed_of`.
+        on_progress: told when a stage begins and ends.
+        only: names of the checks to run.
+        allow_weaker_isolation: whether policy accepts less than full isolation of the model.
+        limits: of each worker; `None` for the default.
+
+    Returns:
+        The evidence, with one result for each name in `only`, in the order of `CHECK_NAMES`.
+
+    Raises:
+        Invalid: a file that the manifest names is not in the folder, or `only` names no check.
+    """
+    unknown = sorted(set(only) - set(CHECK_NAMES))
+    if unknown:
+        raise Invalid(f"no check {unknown[0]!r}; there are {', '.join(CHECK_NAMES)}")
+    files = {role: _inside(bundle_root, relative) for role, relative in named_files(manifest)}
+    holding = Holding(limits or Limits(), allow_weaker_isolation)
+    with _stage("scan", on_progress) as notes:
+        reports = _scan(files, dict(named_files(manifest)))
+        scan = ScanReport(files=tuple(dict.fromkeys(reports.values())), rules_digest=rules_digest())
+        notes.append(f"{len(scan.files)} files: {scan.verdict.value}")
+    with _stage("data", on_progress) as notes:
+        data = _read(files, reports, manifest, holding)
+        notes += [f"{role.value}: {len(table)} rows" for role, table in data.tables.items()]
+        notes += [f"{role.value}: {reason}" for role, reason in data.missing.items()]
+    with contextlib.ExitStack() as workers:
+        with _stage("model", on_progress) as notes:
+            model = workers.enter_context(_open(files[Role.ARTIFACT], reports[Role.ARTIFACT], manifest, data, holding))
+            notes.append(model.why_not)
+        subject = _subject(manifest, data, model, files.get(Role.CARD), thresholds, seed)
+        checks = _check(subject, model, [name for name in CHECK_NAMES if name in only], on_progress)
+    with _stage("baseline", on_progress):
+        baseline = _baseline(manifest, data, model)
+    return Assessment(
+        scan=scan, checks=checks, isolation=model.isolation, baseline=baseline, thresholds_digest=thresholds.digest
+    )
+
+
+@contextlib.contextmanager
+def _stage(name: str, on_progress: Callable[[Progress], None]) -> Iterator[list[str]]:
+    """Tell the beginning and, with what the stage noted in the list, the end."""
+    notes: list[str] = []
+    on_progress(Progress(name, "started"))
+    yield notes
+    on_progress(Progress(name, "finished", message="; ".join(filter(None, notes))))
+
+
+def _inside(root: Path, relative: str) -> Path:
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()) or not path.is_file():
+        raise Invalid(f"the manifest names {relative!r}, which is no file of the bundle")
+    return path
+
+
+def _scan(files: Mapping[Role, Path], names: Mapping[Role, str]) -> Mapping[Role, FileReport]:
+    """Each file once, also where it serves two roles."""
+    by_name = {names[role]: path for role, path in files.items()}
+    reports = {name: scan_file(path, name=name) for name, path in by_name.items()}
+    return {role: reports[names[role]] for role in files}
+
+
+def _scanned(report: FileReport) -> str:
+    first = f" ({report.findings[0].rule}: {report.findings[0].message})" if report.findings else ""
+    return f"the scan calls {report.path!r} {report.verdict.value}{first}"
+
+
+def _read(files: Mapping[Role, Path], reports: Mapping[Role, FileReport], manifest: Manifest, holding: Holding) -> Data:
+    present = [role for role in _DATA_ROLES if role in files]
+    hostile = {role for role in present if reports[role].verdict is ScanVerdict.MALICIOUS}
+    data = read_data({role: files[role] for role in present if role not in hostile}, manifest, holding)
+    refused = {role: f"not opened: {_scanned(reports[role])}" for role in present if role in hostile}
+    absent = {role: f"the manifest names no data.{role.value}" for role in _DATA_ROLES if role not in files}
+    return Data(data.tables, {**refused, **data.missing, **absent})
+
+
+@contextlib.contextmanager
+def _open(
+    artifact: Path, report: FileReport, manifest: Manifest, data: Data, holding: Holding
+) -> Iterator[OpenedModel]:
+    """The one gate before a model: what the scan does not call clean is never loaded, however well it would be held."""
+    if report.verdict is ScanVerdict.CLEAN:
+        with open_model(artifact, report.format, manifest, data=data, holding=holding) as model:
+            yield model
+    else:
+        yield OpenedModel(why_not=f"the model was not loaded: {_scanned(report)}")
+
+
+def _subject(
+    manifest: Manifest, data: Data, model: OpenedModel, card_file: Path | None, thresholds: Thresholds, seed: int
+) -> Subject:
+    missing = {role.value: reason for role, reason in data.missing.items()}
+    card, why_no_card = _card(card_file)
+    if why_no_card:
+        missing[Role.CARD.value] = why_no_card
+    return Subject(
+        manifest=manifest,
+        predictor=model.predictor,
+        why_not_run=model.why_not,
+        evaluation=data.tables.get(Role.EVALUATION),
+        members=data.tables.get(Role.MEMBERS),
+        population=data.tables.get(Role.POPULATION),
+        missing=missing,
+        card=card,
+        thresholds=thresholds,
+        seed=seed,
+    )
+
+
+def _card(path: Path | None) -> tuple[str | None, str]:
+    if path is None:
+        return None, "the manifest names no card"
+    with path.open("rb") as stream:
+        content = stream.read(MAX_CARD_BYTES + 1)
+    if len(content) > MAX_CARD_BYTES:
+        return None, f"the card is larger than {MAX_CARD_BYTES} bytes"
+    try:
+        return content.decode("utf-8"), ""
+    except UnicodeDecodeError as error:
+        return None, f"the card is not UTF-8 text (byte {error.start})"
+
+
+def _check(
+    subject: Subject, model: OpenedModel, names: Sequence[str], on_progress: Callable[[Progress], None]
+) -> tuple[CheckResult, ...]:
+    """Run the checks; a pass that a model earned before it misbehaved does not stand."""
+    results: list[CheckResult] = []
+    asked: set[str] = set()
+    for name in names:
+        on_progress(Progress(name, "started"))
+        before = _calls(model)
+        results.append(_checked(name, subject))
+        if _calls(model) > before:
+            asked.add(name)
+        on_progress(Progress(name, "finished", check=results[-1], message=results[-1].reason))
+    if not asked or model.predictor is None:
+        return tuple(results)
+    with contextlib.suppress(VallumError):
+        # After all it was asked, does it still give its first answers?
+        model.predictor.confirm()
+    why = model.predictor.failure
+    return tuple(_distrusted(result, why) if why and result.name in asked else result for result in results)
+
+
+def _calls(model: OpenedModel) -> int:
+    return model.predictor.ledger.calls if model.predictor else 0
+
+
+def _checked(name: str, subject: Subject) -> CheckResult:
+    """Run one check; whatever it raises is its own inconclusive result and nobody else's."""
+    try:
+        return run_check(name, subject)
+    except VallumError as error:
+        reason = error.message
+    except Exception as error:
+        log.exception("check_failed", check=name)
+        reason = f"the check itself failed ({type(error).__name__})"
+    return CheckResult(name=name, outcome=Outcome.INCONCLUSIVE, seed=subject.seed, reason=reason)
+
+
+def _distrusted(result: CheckResult, why: str) -> CheckResult:
+    if result.outcome is not Outcome.PASS:
+        return result
+    return dataclasses.replace(result, outcome=Outcome.INCONCLUSIVE, reason=f"{why}; before that: {result.reason}")
+
+
+def _baseline(manifest: Manifest, data: Data, model: OpenedModel) -> tuple[FeatureBaseline, ...]:
+    table = data.tables.get(Role.EVALUATION)
+    if table is None:
+        return ()
+    classes = model.predictor.classes if model.predictor else ()
+    return baseline_of(table, manifest.data.features, model.predictions, classes)

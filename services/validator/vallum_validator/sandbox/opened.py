@@ -1,0 +1,142 @@
+"""The files of a submission, opened: its data as tables and its model as a predictor, each in a worker of its own.
+
+What cannot be had is told in one line and left out; nothing here raises for what a submitter got wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vallum_common.bundle import Manifest, Role, Task
+from vallum_common.errors import Invalid, VallumError
+from vallum_validator.domain import Isolation
+from vallum_validator.sandbox.child import Limits
+from vallum_validator.sandbox.predictor import RUNNABLE_FORMATS, SandboxPredictor
+from vallum_validator.sandbox.process import Worker
+from vallum_validator.sandbox.tables import read_table
+from vallum_validator.table import Predictions, Table, canonical_column
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """How workers are held.
+
+    Args:
+        limits: of each worker.
+        allow_weaker_isolation: whether policy accepts less than full isolation.
+    """
+
+    limits: Limits
+    allow_weaker_isolation: bool
+
+    def worker(self, name: str, readable: Iterable[Path]) -> Worker:
+        """Start a worker that may read these files; see `Worker`."""
+        return Worker(name, list(readable), limits=self.limits, allow_weaker_isolation=self.allow_weaker_isolation)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The data files of a submission.
+
+    Args:
+        tables: those that could be read, the evaluation data first.
+        missing: role of each of the others to the reason.
+    """
+
+    tables: Mapping[Role, Table]
+    missing: Mapping[Role, str]
+
+    def labels(self, manifest: Manifest) -> tuple[str, ...]:
+        """Return the canonical labels that occur anywhere; none for a regression."""
+        evaluation = manifest.data.evaluation
+        if evaluation is None or manifest.model.task is not Task.CLASSIFICATION:
+            return ()
+        columns = [
+            table.columns[evaluation.label] for table in self.tables.values() if evaluation.label in table.columns
+        ]
+        found = {label for column in columns for label in canonical_column(column).tolist()}
+        return tuple(label for label in found if label is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model that was, or was not, brought to answer.
+
+    Args:
+        predictor: `None` where it was not.
+        why_not: one line why; empty where there is a predictor.
+        isolation: what held its worker; `None` where none was started.
+        predictions: of the evaluation data; `None` where there is none.
+    """
+
+    predictor: SandboxPredictor | None = None
+    why_not: str = ""
+    isolation: Isolation | None = None
+    predictions: Predictions | None = None
+
+
+def read_data(files: Mapping[Role, Path], manifest: Manifest, holding: Holding) -> Data:
+    """Read data files in a worker that the model never meets.
+
+    Args:
+        files: those that may be opened, by role.
+        manifest: what they have to hold.
+        holding: how the worker is held.
+    """
+    tables: dict[Role, Table] = {}
+    missing: dict[Role, str] = {}
+    if not files:
+        return Data(tables, missing)
+    try:
+        with holding.worker("the data reader", files.values()) as worker:
+            for role, path in files.items():
+                try:
+                    tables[role] = read_table(worker, role.value, path, manifest)
+                except Invalid as error:
+                    missing[role] = error.message
+    except VallumError as error:
+        missing |= {role: error.message for role in files if role not in tables}
+    return Data(tables, missing)
+
+
+@contextlib.contextmanager
+def open_model(artifact: Path, form: str, manifest: Manifest, *, data: Data, holding: Holding) -> Iterator[OpenedModel]:
+    """Load a model and hear its first answers; its worker ends with the context.
+
+    Args:
+        artifact: a file that the scan calls clean.
+        form: its format, in the scan's words.
+        manifest: how it is called.
+        data: the first of its tables is asked twice, to see whether the answers stay the same.
+        holding: how the worker is held.
+    """
+    with contextlib.ExitStack() as stack:
+        isolation: Isolation | None = None
+        try:
+            _check_askable(form, manifest, data)
+            worker = stack.enter_context(holding.worker("the model", [artifact]))
+            isolation = worker.isolation
+            predictor = SandboxPredictor(worker, artifact, form, manifest, data_labels=data.labels(manifest))
+            role = next(iter(data.tables))
+            predictions = predictor.probe(data.tables[role])
+            opened = OpenedModel(
+                predictor=predictor,
+                isolation=isolation,
+                predictions=predictions if role is Role.EVALUATION else None,
+            )
+        except VallumError as error:
+            opened = OpenedModel(why_not=error.message, isolation=isolation)
+        yield opened
+
+
+def _check_askable(form: str, manifest: Manifest, data: Data) -> None:
+    if form not in RUNNABLE_FORMATS:
+        raise Invalid(f"no runtime for the format {form!r} here; models are run from {', '.join(RUNNABLE_FORMATS)}")
+    if not manifest.data.features:
+        raise Invalid("the model was not asked: the manifest names no data.features")
+    if not data.tables:
+        reasons = "; ".join(dict.fromkeys(data.missing.values())) or "the manifest names no data"
+        raise Invalid(f"the model was not asked, for there are no rows: {reasons}")
