@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 import structlog
@@ -23,6 +23,8 @@ from vallum_common.logs import configure_logging
 from vallum_common.rpc.identity import AccessRules, TokenVerifier
 from vallum_common.rpc.server import EdgeInterceptor, Server
 from vallum_common.settings import ServiceSettings, read_settings
+
+_HEALTH_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +115,7 @@ async def run_service(service: Service) -> int:
     parts.update({name: worker() for name, worker in service.workers.items()})
     tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
     stop = asyncio.create_task(_asked_to_stop(), name="stop")
-    announce = asyncio.create_task(_announce(service.server, ready), name="announce")
+    announce = asyncio.create_task(_announce(service, ready), name="announce")
     try:
         done, _ = await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -128,11 +130,15 @@ async def run_service(service: Service) -> int:
     return max(_tell(task) for task in done)
 
 
-async def _announce(server: Server, ready: Sequence[asyncio.Event]) -> None:
+async def _announce(service: Service, ready: Sequence[asyncio.Event]) -> None:
     for joined in ready:
         await joined.wait()
-    await server.serving(healthy=True)
-    log.info("service_ready", port=server.port)
+    await service.server.serving(healthy=True)
+    log.info("service_ready", port=service.server.port)
+    # A partition that stopped needs a person: whoever watches the health sees it, the other partitions go on.
+    while not any(consumer.stopped for consumer in service.consumers):
+        await asyncio.sleep(_HEALTH_S)
+    await service.server.serving(healthy=False)
 
 
 async def _asked_to_stop() -> None:

@@ -195,8 +195,8 @@ class Consumer:
                     return await self._whole(batch)
                 except (Unavailable, Exhausted):
                     raise
-                except Exception:  # whatever it is: one by one finds out for which record, and says so
-                    log.info("batch_taken_apart", consumer=self.name, records=len(batch), exc_info=True)
+                except Exception as error:  # noqa: BLE001 (one by one finds out for which record, and says so)
+                    log.info("batch_taken_apart", consumer=self.name, records=len(batch), error=type(error).__name__)
                 return await self._one_by_one(batch)
             except (Unavailable, Exhausted) as error:
                 log.warning("consumer_waits", consumer=self.name, kind=error.kind, reason=error.message)

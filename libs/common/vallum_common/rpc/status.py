@@ -79,7 +79,7 @@ def peer_errors(peer: str) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        translated = from_rpc_error(error)
-        if isinstance(translated, Unavailable) and error.code() is grpc.StatusCode.UNAVAILABLE:
-            translated = Unavailable(f"{peer} does not answer: {translated.message}")
-        raise translated from error
+        # Without our details it was the transport that spoke, not the peer.
+        if error.code() is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
+            raise Unavailable(f"{peer} does not answer: {error.details()}") from error
+        raise from_rpc_error(error) from error
