@@ -25,6 +25,19 @@ _LOCK_KEYS: Final = sa.text(
     "SELECT pg_advisory_xact_lock(hashtextextended(key, 7401)) FROM (SELECT unnest(:keys) AS key ORDER BY 1) AS sorted"
 ).bindparams(sa.bindparam("keys", type_=sa.ARRAY(sa.Text)))
 
+# One array instead of a row of parameters for each event: SQLAlchemy would write the statement anew for every batch.
+_NOTE: Final = (
+    insert(inbox)
+    .from_select(
+        ["consumer", "event_id"],
+        sa.select(
+            sa.bindparam("consumer", type_=sa.Text), sa.func.unnest(sa.bindparam("ids", type_=sa.ARRAY(sa.Text)))
+        ),
+    )
+    .on_conflict_do_nothing()
+    .returning(inbox.c.event_id)
+)
+
 
 class Transaction:
     """One database transaction. What it publishes reaches Kafka if and only if it commits.
@@ -65,10 +78,9 @@ class Transaction:
         """
         if not event_ids:
             return set()
-        statement = insert(inbox).on_conflict_do_nothing().returning(inbox.c.event_id)
         # One id twice in one statement is one row; sorted, two consumers in a rebalance cannot lock each other out.
-        rows = [{"consumer": consumer, "event_id": event_id} for event_id in sorted(set(event_ids))]
-        return set((await self.connection.execute(statement.values(rows))).scalars())
+        noted = await self.connection.execute(_NOTE, {"consumer": consumer, "ids": sorted(set(event_ids))})
+        return set(noted.scalars())
 
     async def forget(self, consumer: str, event_id: str) -> None:
         """Take an event out of the inbox: it went to the dead letters and may be tried again from there."""
