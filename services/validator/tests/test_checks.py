@@ -70,6 +70,7 @@ def test_labels_spelled_alike_need_no_mapping() -> None:
 def test_encoded_labels_mean_the_sorted_values_of_the_column() -> None:
     assert correspondence(["0", "1"], [">50K", "<=50K"]) == {"0": "<=50K", "1": ">50K"}
     assert correspondence(["0", "1", "2"], ["10", "9", "8"]) == {"0": "8", "1": "9", "2": "10"}
+    assert correspondence(["false", "true"], ["0", "1"]) == {"false": "0", "true": "1"}
     assert correspondence(["0", "1", "2"], ["1", "2", "3"]) == {"0": "1", "1": "2", "2": "3"}
 
 

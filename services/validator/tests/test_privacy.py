@@ -93,6 +93,19 @@ def test_the_same_seed_gives_the_same_evidence(line: LogisticRegression) -> None
     assert first == second
 
 
+def test_a_population_made_of_members_is_inconclusive(line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict_proba(_matrix(table)), population=_table(*_data(ROWS, 1)))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "must be rows the model was not trained on" in result.reason
+
+
+def test_rows_that_repeat_by_nature_are_no_overlap(line: LogisticRegression) -> None:
+    coarse = [_table(np.round(_data(ROWS, seed)[0][:, :1] * np.ones(8)), _data(ROWS, seed)[1]) for seed in (1, 2)]
+    result = _check(lambda table: line.predict_proba(_matrix(table)), members=coarse[0], population=coarse[1])
+    assert result.outcome is Outcome.PASS
+    assert result.details["population_rows_equal_to_a_member"]["low"] > 0.9
+
+
 def test_members_of_another_source_are_inconclusive(line: LogisticRegression) -> None:
     shifted = _table(*_data(ROWS, 4, shift=0.7))
     result = _check(lambda table: line.predict_proba(_matrix(table)), population=shifted)

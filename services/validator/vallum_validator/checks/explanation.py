@@ -89,7 +89,7 @@ def surrogate(predictor: Predictor, rows: Labelled, rng: np.random.Generator, co
     half = rng.random(len(rows)) < 0.5
     if min(half.sum(), (~half).sum()) < 2:
         return None
-    matrix = build_space(predictor.features, [rows.table], radius=0.0).encode(rows.table)
+    matrix = build_space(predictor.features, [rows.table], radius=0.0).learnable(rows.table)
     tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=5, random_state=int(rng.integers(2**31)))
     tree.fit(matrix[half], rows.predicted[half])
     same = int((tree.predict(matrix[~half]) == rows.predicted[~half]).sum())

@@ -83,7 +83,8 @@ def _answers(subject: Subject, rows: Labelled) -> tuple[int, ...]:
     evaluation = subject.manifest.data.evaluation
     if evaluation is None or evaluation.positive is None:
         return tuple(range(len(rows.classes)))
-    positive = canonical_text(evaluation.positive)
+    spelled = canonical_text(evaluation.positive) or ""
+    positive = rows.mapping.get(spelled, spelled)
     if positive not in rows.classes:
         shown = ", ".join(map(repr, rows.classes[:5]))
         raise Invalid(f"data.evaluation.positive is {evaluation.positive!r}, which is none of the labels {shown}")

@@ -7,15 +7,16 @@ few rows that leak completely, and those are people. Attacks that fail prove not
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from vallum_common.errors import Invalid
-from vallum_validator.checks.intervals import area_bounds
+from vallum_validator.checks.intervals import area_bounds, clopper_pearson
 from vallum_validator.checks.leakage import Leakage, leakage
-from vallum_validator.checks.membership import Rows, attack
+from vallum_validator.checks.membership import ATTACKS, Rows, attack
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.truth import Labelled, labelled, part
@@ -23,6 +24,9 @@ from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import Subject
 
 NAME = "data_privacy"
+
+_BLIND_FEATURES = 64
+"""Features the blind model looks at for each split; more only cost time."""
 
 
 def check(subject: Subject) -> CheckResult:
@@ -41,6 +45,12 @@ def check(subject: Subject) -> CheckResult:
         part(subject, name)
     members, population = (_sample(subject, name, rng) for name in ("members", "population"))
     rows = _rows(subject, members, population)
+    repeated, natural = _overlap(*rows, confidence)
+    if repeated.low > natural.high + policy.shift.value:
+        raise Invalid(
+            f"{repeated.low:.0%} or more of data.population are rows of data.members, while {natural.high:.0%} of the "
+            f"members at most occur twice: the population must be rows the model was not trained on"
+        )
     shift = _shift(*rows, rng, confidence)
     if shift.low > 0.5 + policy.shift.value:
         raise Invalid(
@@ -60,10 +70,14 @@ def check(subject: Subject) -> CheckResult:
         interval=point.interval,
         confidence=confidence,
         samples=len(members) + len(population),
-        method=f"membership-inference(loss,rmia,lira-offline,quantile;tpr@fpr={rate:g};worst-of-4)+clopper-pearson",
+        method=f"membership-inference({','.join(ATTACKS)};worst-tpr@fpr={rate:g})+order-statistics+clopper-pearson",
         seed=subject.seed,
         reason=_reason(outcome, found, limit, rate, allowed),
-        details=_details(subject, found, members, population, rows, shift),
+        details=_details(subject, found, members, population)
+        | {
+            "shift_auc": {"low": shift.low, "high": shift.high},
+            "population_rows_equal_to_a_member": {"low": repeated.low, "high": repeated.high},
+        },
     )
 
 
@@ -80,7 +94,7 @@ def _rows(subject: Subject, members: Labelled, population: Labelled) -> tuple[Ro
     if subject.predictor is None or not subject.predictor.features:
         raise Invalid("data.features is missing: without it there is nothing to compare rows by")
     space = build_space(subject.predictor.features, [members.table, population.table], radius=0.0)
-    return _judged(members, space.encode(members.table)), _judged(population, space.encode(population.table))
+    return _judged(members, space.learnable(members.table)), _judged(population, space.learnable(population.table))
 
 
 def _judged(rows: Labelled, matrix: NDArray[np.float64]) -> Rows:
@@ -89,6 +103,19 @@ def _judged(rows: Labelled, matrix: NDArray[np.float64]) -> Rows:
     known = rows.truth < rows.probabilities.shape[1]
     chance = rows.probabilities[np.arange(len(rows)), np.where(known, rows.truth, 0)]
     return Rows(matrix, rows.truth, np.where(known, chance, 0.0))
+
+
+def _overlap(members: Rows, population: Rows, confidence: float) -> tuple[Interval, Interval]:
+    """Return how much of the population occurs among the members, and of the members a second time among themselves.
+
+    Rows of few coarse features repeat by nature, and then equally often in both.
+    """
+    keys = [[(row.tobytes(), int(label)) for row, label in zip(rows.matrix, rows.truth, strict=True)]
+            for rows in (members, population)]  # fmt: skip
+    count = Counter(keys[0])
+    repeated = clopper_pearson(sum(key in count for key in keys[1]), len(population), confidence)
+    natural = clopper_pearson(sum(count[key] > 1 for key in keys[0]), len(members), confidence)
+    return Interval(float(repeated[0]), float(repeated[1])), Interval(float(natural[0]), float(natural[1]))
 
 
 def _shift(members: Rows, population: Rows, rng: np.random.Generator, confidence: float) -> Interval:
@@ -104,7 +131,11 @@ def _shift(members: Rows, population: Rows, rng: np.random.Generator, confidence
     scores = np.empty(len(design))
     for fold in (half, ~half):
         model = HistGradientBoostingClassifier(
-            max_iter=40, max_leaf_nodes=8, early_stopping=False, random_state=int(rng.integers(2**31))
+            max_iter=40,
+            max_leaf_nodes=8,
+            max_features=min(1.0, _BLIND_FEATURES / design.shape[1]),
+            early_stopping=False,
+            random_state=int(rng.integers(2**31)),
         )
         scores[fold] = model.fit(design[~fold], belongs[~fold]).decision_function(design[fold])
     bounds = [area_bounds(scores[fold & belongs], scores[fold & ~belongs], confidence) for fold in (half, ~half)]
@@ -126,11 +157,8 @@ def _reason(outcome: Outcome, found: Leakage, limit: float, rate: float, allowed
     return f"{told}: too few rows to tell from the {limit:.0%} policy allows"
 
 
-def _details(
-    subject: Subject, found: Leakage, members: Labelled, population: Labelled, rows: tuple[Rows, Rows], shift: Interval
-) -> dict[str, Detail]:
+def _details(subject: Subject, found: Leakage, members: Labelled, population: Labelled) -> dict[str, Detail]:
     policy = subject.thresholds.data_privacy
-    known = {row.tobytes() for row in rows[0].matrix}
     return {
         "threshold": {
             "true_positive_rate": policy.true_positive_rate.at(subject.manifest.model.tier),
@@ -148,8 +176,6 @@ def _details(
         "population": len(population),
         "accuracy_members": float(members.correct.mean()),
         "accuracy_population": float(population.correct.mean()),
-        "population_rows_equal_to_a_member": float(np.mean([row.tobytes() in known for row in rows[1].matrix])),
-        "shift_auc": {"low": shift.low, "high": shift.high},
         "label_only": members.probabilities is None,
         "label_mapping": dict(members.mapping),
     }

@@ -20,6 +20,7 @@ from vallum_validator.table import Column, Table, canonical_column, canonical_te
 
 Matrix = NDArray[np.float64]
 
+_LARGEST = 1e30
 _CENTRAL = (5.0, 95.0)
 """Percentiles that bound a feature's span: the extremes of a long tail (capital gains) are no measure of "small"."""
 
@@ -88,6 +89,10 @@ class Space:
         """
         columns = table.select([axis.name for axis in self.axes]).columns
         return np.column_stack([_encoded(axis, columns[axis.name]) for axis in self.axes])
+
+    def learnable(self, table: Table) -> Matrix:
+        """Return `encode` in the range of single precision, which our own models need; infinite becomes very large."""
+        return np.clip(self.encode(table), -_LARGEST, _LARGEST)
 
     def decode(self, matrix: Matrix) -> Table:
         """Return the table that `encode` would turn into this matrix."""

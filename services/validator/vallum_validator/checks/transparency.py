@@ -105,7 +105,8 @@ def _judge(declared: DeclaredMetric, known: Mapping[str, list[Measured]], tolera
 
 def _positive(subject: Subject, rows: Labelled) -> int | None:
     evaluation = subject.manifest.data.evaluation
-    named = canonical_text(evaluation.positive) if evaluation and evaluation.positive is not None else None
+    spelled = canonical_text(evaluation.positive) or "" if evaluation else ""
+    named = rows.mapping.get(spelled, spelled)
     if named in rows.classes:
         return rows.classes.index(named)
     # The usual reading of a two-class report: the second class in sorted order.

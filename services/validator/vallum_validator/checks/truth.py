@@ -155,6 +155,8 @@ def correspondence(model: Sequence[str], data: Sequence[str]) -> Mapping[str, st
     ordered = sorted(data, key=label_order)
     if len(ordered) == len(model) and set(model) == {str(place) for place in range(len(model))}:
         return {str(place): label for place, label in enumerate(ordered)}
+    if set(model) == {"false", "true"} and set(data) <= {"0", "1"}:
+        return {"false": "0", "true": "1"}
     strange = sorted(set(data) - set(model), key=label_order)
     raise Invalid(
         f"the model's labels {_shown(sorted(model, key=label_order))} and the label column's {_shown(ordered)} "
