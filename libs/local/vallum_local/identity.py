@@ -187,10 +187,10 @@ def prepare_identity(folder: Path, now: datetime) -> None:
     load_or_create_key(attestation_key(folder))
     issuer = load_or_create_key(issuer_key(folder))
     developer = issue_token(issuer, subject="developer", roles=[OPERATOR], ttl=LONGEST_TTL, now=now)
-    write_private(folder / "client.token", developer + "\n")
+    write_private(folder / "client.token", developer)
     for name, role in zip(SERVICES, SERVICE_ROLES, strict=True):
         token = issue_token(issuer, subject=f"service:{name}", roles=[role], ttl=LONGEST_TTL, now=now)
-        write_private(service_token(folder, name), token + "\n")
+        write_private(service_token(folder, name), token)
 
 
 def parse_ttl(text: str) -> timedelta:

@@ -6,6 +6,7 @@ because somebody misspelt its name: topics are made here, before anything else s
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import shutil
 import uuid
@@ -131,7 +132,8 @@ class Kafka:
             Conflict: a jar differs from the lock, or another Kafka answers on the port.
             Unavailable: jars cannot be fetched, or the node does not come up.
         """
-        classpath = kafka_classpath(self._environment, self._report)
+        # In a thread, since it may download; Ctrl-C and PostgreSQL's start need not wait for it.
+        classpath = await asyncio.to_thread(kafka_classpath, self._environment, self._report)
         data = self._folder / "data"
         (self._folder / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
         (self._folder / "log4j2.properties").write_text(LOGGING)
@@ -139,15 +141,16 @@ class Kafka:
             await self._format(classpath, data)
         settings = self._write_settings("server.properties", data)
         self.child = Child(self._java("kafka", classpath, "kafka.Kafka", str(settings)))
-        await until_ready(self.child, self._answers, START_TIMEOUT_S)
-        expected, found = read_cluster_id(data), await _cluster_id(self.address)
-        if found != expected:
-            raise Conflict(f"the Kafka at {self.address} is cluster {found!r}, not ours ({expected!r})")
+        expected = read_cluster_id(data)
+        await until_ready(self.child, lambda: self._answers(expected), START_TIMEOUT_S)
         return self.child
 
-    async def _answers(self) -> bool:
+    async def _answers(self, expected: str) -> bool:
         # Ask for a plain connection first: the client would log an error for each attempt before the node is up.
-        return await is_listening(self._port) and await _cluster_id(self.address) is not None
+        found = await _cluster_id(self.address) if await is_listening(self._port) else None
+        if found not in (None, expected):
+            raise Conflict(f"the Kafka at {self.address!r} is cluster {found!r}, not ours ({expected!r})")
+        return found is not None
 
     async def _format(self, classpath: str, data: Path) -> None:
         """Prepare an empty data folder; under its name it is complete or absent, whenever we are killed."""

@@ -12,7 +12,7 @@ from vallum_common.errors import Conflict, Invalid
 SERVICES = ("registry", "validator", "risk", "compliance", "monitor")
 DEFAULT_PORT_BASE = 7400
 HOST = "127.0.0.1"
-FREE_TIMEOUT_S = 5.0
+FREE_TIMEOUT_S = 3.0
 FREE_INTERVAL_S = 0.1
 
 

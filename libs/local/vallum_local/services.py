@@ -85,25 +85,25 @@ class Surroundings:
 
     def _own(self, name: str) -> dict[str, str]:
         signing_key = attestation_key(self.folder)
-        policies = self.policies
-        match name:
-            case "registry":
-                # Only the registry reaches the artefact store, so only it may know the store's credentials.
-                credentials = {key: value for key, value in self.inherited.items() if key.startswith("AWS_")}
-                keys = str(signing_key.with_suffix(".jwks.json"))
-                return {"VALLUM_ARTIFACTS_URL": self.artifacts, "VALLUM_ATTESTATION_KEYS": keys, **credentials}
-            case "validator":
-                return {
-                    "VALLUM_REGISTRY_ADDRESS": address(self.ports.service("registry")),
-                    "VALLUM_THRESHOLDS": str(policies / "thresholds.yaml"),
-                }
-            case "risk":
-                return {"VALLUM_RISK_MODEL": str(policies / "risk.yaml")}
-            case "compliance":
-                return {"VALLUM_SIGNING_KEY": str(signing_key), "VALLUM_POLICY": str(policies / "release.yaml")}
-            case "monitor":
-                return {
-                    "VALLUM_CONSOLE_ADDRESS": address(self.ports.console),
-                    "VALLUM_CORRECTION_POLICY": str(policies / "correction.yaml"),
-                }
-        raise Invalid(f"service {name!r} is unknown")
+        own = {
+            "registry": {
+                "VALLUM_ARTIFACTS_URL": self.artifacts,
+                "VALLUM_ATTESTATION_KEYS": str(signing_key.with_suffix(".jwks.json")),
+                # Credentials of the artefact store: only the registry reaches it, so only it may know them.
+                **{key: value for key, value in self.inherited.items() if key.startswith("AWS_")},
+            },
+            "validator": {
+                "VALLUM_REGISTRY_ADDRESS": address(self.ports.service("registry")),
+                "VALLUM_THRESHOLDS": str(self.policies / "thresholds.yaml"),
+            },
+            "risk": {"VALLUM_RISK_MODEL": str(self.policies / "risk.yaml")},
+            "compliance": {
+                "VALLUM_SIGNING_KEY": str(signing_key),
+                "VALLUM_POLICY": str(self.policies / "release.yaml"),
+            },
+            "monitor": {
+                "VALLUM_CONSOLE_ADDRESS": address(self.ports.console),
+                "VALLUM_CORRECTION_POLICY": str(self.policies / "correction.yaml"),
+            },
+        }
+        return own[name]

@@ -16,7 +16,7 @@ from pathlib import Path
 from vallum_common.errors import Denied
 
 NOBODY = "nobody"
-UNSHARE = "unshare"
+UNSHARE = "unshare"  # of util-linux
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,12 @@ class Unprivileged:
     user: int | None = None
 
 
-def unprivileged(folder: Path, program: Path, unshare: str = UNSHARE) -> Unprivileged:
+def unprivileged(folder: Path, program: Path) -> Unprivileged:
     """The best way this machine offers.
 
     Args:
         folder: where the program keeps its files, in a folder of ours; handed to `nobody` if that is who will run it.
         program: what will run.
-        unshare: the command of util-linux that makes namespaces.
 
     Raises:
         Denied: there is none; the message says what would help.
@@ -52,7 +51,7 @@ def unprivileged(folder: Path, program: Path, unshare: str = UNSHARE) -> Unprivi
             f"PostgreSQL may not run as root, and there is no user {NOBODY!r}; run vallum as a user"
         ) from error
     # Any id with a name would do: initdb wants to look it up. Outside the namespace it is still root's own.
-    launcher = (unshare, "--user", f"--map-user={nobody}", f"--map-group={nobody}")
+    launcher = (UNSHARE, "--user", f"--map-user={nobody}", f"--map-group={nobody}")
     if _succeeds([*launcher, str(program), "--version"], user=None):
         return Unprivileged(launcher=launcher)
     reachable = ["test", "-x", str(folder.parent.parent)]
