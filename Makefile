@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	@touch $(STAMP)
 
 demo: setup      ## three bundles through the whole life, on real data; leaves nothing running
-	@$(PY) -m vallum_local.demo
+	@$(PY) examples/demo.py
 
 test: setup      ## every test this machine can run; names what it could not run
 	@$(PY) -m pytest

@@ -5,10 +5,13 @@ Values and pure rules only. Nothing here says whether a model may be released: t
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
+
+from vallum_common.bundle import Manifest
 
 CHECK_NAMES: Final = ("adversarial_robustness", "data_privacy", "bias_fairness", "transparency")
 """The four checks, in the order they run."""
@@ -191,3 +194,105 @@ class Assessment:
     isolation: Isolation | None
     baseline: tuple[FeatureBaseline, ...]
     thresholds_digest: str
+
+
+class ReportState(StrEnum):
+    """Where the work on a submission stands."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedFile:
+    """A file of a submission: where it lies in the bundle and the digest it is fetched by."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is to be measured.
+
+    Args:
+        submission_id: whose.
+        model: model id.
+        version: version.
+        digest: hex SHA-256 of the artefact.
+        manifest: `vallum.yaml` as written.
+        files: all files of the bundle.
+        traceparent: of the submission, so that what follows belongs to its trace.
+    """
+
+    submission_id: str
+    model: str
+    version: str
+    digest: str
+    manifest: bytes
+    files: tuple[SubmittedFile, ...]
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The work on a submission as far as it has come.
+
+    Args:
+        submission: what is measured.
+        state: where it stands.
+        stage: what runs now, or ran last.
+        attempts: how often the work began.
+        scan: once it is done.
+        checks: the finished ones, in order.
+        isolation: once the model has run.
+        started_at: of the last attempt.
+        completed_at: of the whole.
+    """
+
+    submission: Submission
+    state: ReportState = ReportState.QUEUED
+    stage: str = ""
+    attempts: int = 0
+    scan: ScanReport | None = None
+    checks: tuple[CheckResult, ...] = ()
+    isolation: Isolation | None = None
+    started_at: dt.datetime | None = None
+    completed_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The part of a report that is measured, as far as it has come."""
+
+    scan: ScanReport | None
+    checks: tuple[CheckResult, ...]
+    isolation: Isolation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """The fact that a submission was scanned and measured.
+
+    Args:
+        submission: which.
+        manifest: checked; `None` where it could not be read, and then nothing was measured.
+        assessment: all the evidence.
+        started_at: of the attempt that ended well.
+        completed_at: now.
+    """
+
+    submission: Submission
+    manifest: Manifest | None
+    assessment: Assessment
+    started_at: dt.datetime
+    completed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to show while the work goes on: a stage that began, or a check that ended."""
+
+    stage: str
+    check: CheckResult | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import json_format, struct_pb2
 
@@ -18,17 +18,22 @@ from vallum_common.errors import Invalid
 from vallum_validator.domain import (
     Assessment,
     CheckResult,
+    Evidence,
     FeatureBaseline,
     FileReport,
     Finding,
     Interval,
     Isolation,
     Outcome,
+    Report,
+    ReportState,
     ScanReport,
     ScanVerdict,
     Severity,
+    Submission,
+    SubmittedFile,
+    Validated,
 )
-from vallum_validator.service import Evidence, Report, Submission, SubmittedFile, Validated
 
 
 def submission_from(message: registry_pb2.ModelSubmitted, *, traceparent: str) -> Submission:
@@ -201,7 +206,7 @@ def report_message(report: Report) -> validator_service_pb2.GetReportResponse:
     message = validator_service_pb2.GetReportResponse(
         submission_id=submission.submission_id,
         model=_reference(submission),
-        state=validator_service_pb2.ReportState.Value(f"REPORT_STATE_{report.state.value}"),
+        state=_STATES[report.state],
         stage=report.stage,
         checks=map(check_message, report.checks),
     )
@@ -267,9 +272,16 @@ class EventWriter:
         )
 
 
-_VERDICTS = {v: evidence_pb2.ScanVerdict.Value(f"SCAN_VERDICT_{v.value}") for v in ScanVerdict}
-_SEVERITIES = {s: evidence_pb2.Severity.Value(f"SEVERITY_{s.value}") for s in Severity}
-_OUTCOMES = {o: evidence_pb2.CheckOutcome.Value(f"CHECK_OUTCOME_{o.value}") for o in Outcome}
+_VERDICTS: Final[Mapping[ScanVerdict, Any]] = {
+    v: evidence_pb2.ScanVerdict.Value(f"SCAN_VERDICT_{v.value}") for v in ScanVerdict
+}
+_SEVERITIES: Final[Mapping[Severity, Any]] = {s: evidence_pb2.Severity.Value(f"SEVERITY_{s.value}") for s in Severity}
+_STATES: Final[Mapping[ReportState, Any]] = {
+    s: validator_service_pb2.ReportState.Value(f"REPORT_STATE_{s.value}") for s in ReportState
+}
+_OUTCOMES: Final[Mapping[Outcome, Any]] = {
+    o: evidence_pb2.CheckOutcome.Value(f"CHECK_OUTCOME_{o.value}") for o in Outcome
+}
 
 
 def _back(table: Mapping[Any, int], number: int) -> Any:

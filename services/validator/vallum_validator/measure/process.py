@@ -22,8 +22,8 @@ from vallum.validator.v1 import events_pb2, evidence_pb2
 from vallum_common.bundle import Manifest
 from vallum_common.errors import Invalid
 from vallum_validator import wire
-from vallum_validator.domain import Assessment, FileReport
-from vallum_validator.service import Step, no_evidence
+from vallum_validator.domain import Assessment, FileReport, Step
+from vallum_validator.service import no_evidence
 
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """All the child is given: no database URL, no token, no key."""
