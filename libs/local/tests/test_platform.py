@@ -55,12 +55,13 @@ def facts(options: PlatformOptions, name: str) -> Mapping[str, object]:
 
 
 def running_from(folder: Path) -> list[str]:
-    """Command lines of all processes that name the folder or were told about it."""
+    """Command lines of all processes that name the folder, were told about it, or work in it."""
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
                 told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                told += bytes((process / "cwd").readlink())  # PostgreSQL's own children work in its data folder
             except OSError:
                 continue
             if str(folder).encode() in told:

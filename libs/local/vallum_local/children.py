@@ -20,7 +20,9 @@ from vallum_common.errors import Unavailable
 
 LEASH = Path(__file__).with_name("leash.py")
 POLL_INTERVAL_S = 0.05
+STOP_INTERVAL_S = 0.01
 STOP_GRACE_S = 10.0
+ENDED_BUT_KEPT = os.WEXITED | os.WNOHANG | os.WNOWAIT
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
 
 
@@ -79,7 +81,13 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; afterwards its exit code, or minus the signal that ended it."""
+        """None while it runs; afterwards its exit code, or minus the signal that ended it.
+
+        Noticing its end also ends whatever it started and left behind.
+        """
+        if self._process.returncode is None and os.waitid(os.P_PID, self.pid, ENDED_BUT_KEPT):
+            # Only now, before it is collected, can its number not have gone to a stranger's process group.
+            self._kill_group()
         return self._process.poll()
 
     def ask_to_stop(self) -> None:
@@ -88,20 +96,20 @@ class Child:
             self._process.send_signal(self.command.stop_signal)
 
     def wait_or_kill(self, grace_s: float) -> None:
-        """Wait for its end, and kill it and everything it started that is still there.
+        """Wait for its end; kill it, and everything it started, when that takes too long.
 
         Args:
             grace_s: seconds it is given to end by itself.
         """
-        try:
-            self._process.wait(max(grace_s, 0.0))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        deadline = time.monotonic() + grace_s
+        while self.exit_code is None:
+            if time.monotonic() >= deadline:
+                self._kill_group()
+                self._process.wait()
+            time.sleep(STOP_INTERVAL_S)
+
+    def _kill_group(self) -> None:
+        os.killpg(self.pid, signal.SIGKILL)
 
     def last_words(self) -> str:
         """The last line of its log, or a note that there is none."""

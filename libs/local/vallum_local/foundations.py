@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +20,12 @@ from vallum_common.errors import Unavailable
 from vallum_local.children import Child, stop_children
 from vallum_local.containers import Containers
 from vallum_local.kafka import Kafka, Topic, create_topics
-from vallum_local.ports import HOST
+from vallum_local.ports import is_free
 from vallum_local.postgres import Postgres, connect, create_service_databases
 
 KAFKA_VARIABLE = "VALLUM_TEST_KAFKA"
 DATABASE_VARIABLE = "VALLUM_TEST_DATABASE"
+SERVER_PORTS = range(10000, 32000)
 
 Result = TypeVar("Result")
 
@@ -156,10 +156,10 @@ class Foundations:
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    # The kernel could name one too, but from the range it takes outgoing connections' ports from: it may be gone soon.
+    while not is_free(port := secrets.choice(SERVER_PORTS)):
+        continue
+    return port
 
 
 def wait_for(coroutine: Coroutine[Any, Any, Result]) -> Result:

@@ -19,7 +19,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from vallum_common.errors import Invalid
-from vallum_local.children import Child, stop_children, until_ready
+from vallum_local.children import Child, is_listening, stop_children, until_ready
 from vallum_local.folder import LockedFolder, passwords, write_private
 from vallum_local.identity import prepare_identity
 from vallum_local.kafka import Kafka, Topic, create_topics
@@ -204,9 +204,13 @@ class Platform:
                 waiting.create_task(self._service_ready(name, child))
 
     async def _service_ready(self, name: str, child: Child) -> None:
-        where = address(self._options.ports.service(name))
-        await until_ready(child, lambda: is_serving(where), SERVICE_TIMEOUT_S)
-        self._report_ready(name, where)
+        port = self._options.ports.service(name)
+
+        async def answers() -> bool:
+            return await is_listening(port) and await is_serving(address(port))
+
+        await until_ready(child, answers, SERVICE_TIMEOUT_S)
+        self._report_ready(name, address(port))
 
     def _report_ready(self, name: str, where: str) -> None:
         self._report(f"{name:<10}  {where:<21}  ready after {time.monotonic() - self._began_s:.1f} s")

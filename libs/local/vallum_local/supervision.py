@@ -57,7 +57,6 @@ class Supervised:
         exit_code = self.child.exit_code
         if exit_code is None:
             return
-        self.child.wait_or_kill(0)  # what it left running would hold its port
         steady = now_s - self.changed_at_s >= STEADY_S
         self.failures = 1 if steady else self.failures + 1
         self.child, self.changed_at_s = None, now_s

@@ -1,0 +1,5 @@
+"""`python -m vallum_local FOLDER --kafka … --database …` prepares a deployment; see `prepare`."""
+
+from vallum_local.prepare import main
+
+raise SystemExit(main())
