@@ -1,7 +1,8 @@
-"""Settings every service has, read once from the environment (prefix `VALLUM_`)."""
+"""Settings every service has, read once from the environment (prefix `VALLUM_`) and from `VALLUM_SECRETS_DIR`."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,7 +37,8 @@ def read_settings(shape: type[Settings]) -> Settings:
         Invalid: a variable is missing or malformed; the line names it.
     """
     try:
-        return shape()
+        # Files named like the variables, e.g. `vallum_database_url`: secrets stay out of the environment.
+        return shape(_secrets_dir=os.environ.get("VALLUM_SECRETS_DIR"))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         name = "VALLUM_" + "_".join(str(step) for step in problem["loc"]).upper()

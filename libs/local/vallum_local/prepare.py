@@ -53,8 +53,9 @@ async def prepare(folder: Path, *, kafka: str, database: str, owner: int | None 
             copyfile(folder / "keys" / public, own / public)
         if name == SIGNER:
             write_private(own / "attestation.pem", attestation_key(folder).read_text())
-        for path in (own, *own.iterdir()) if owner is not None else ():
-            os.chown(path, owner, owner)
+        if owner is not None:
+            for path in (own, *own.iterdir()):
+                os.chown(path, owner, owner)
 
 
 def main() -> int:
