@@ -141,7 +141,10 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        self.engine = create_async_engine(url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True)
+        # Without hide_parameters a failing statement would write payloads into the log.
+        self.engine = create_async_engine(
+            url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True, hide_parameters=True
+        )
         self._listeners: list[Callable[[], None]] = []
 
     def on_published(self, listener: Callable[[], None]) -> None:
