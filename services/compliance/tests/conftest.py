@@ -208,7 +208,6 @@ class FakeAuditStore:
         self.entries: list[Entry] = []
         self.lock = asyncio.Lock()
         self.largest_page = 0
-        self.read_to_the_end = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[FakeAuditUnit]:
@@ -252,8 +251,6 @@ class FakeAuditUnit:
         key = selection.model.encode()
         found = [e for e in self._store.entries if e.index >= start and (not key or e.event.key == key)][:limit]
         self._store.largest_page = max(self._store.largest_page, len(found))
-        if not found:
-            self._store.read_to_the_end.set()
         return found
 
     def after_commit(self, call: Callable[[], None]) -> None:

@@ -122,7 +122,7 @@ EVENT = AuditEvent(
     partition=3,
     offset=7,
     key=b"m",
-    headers=(("ce_id", b"e-1"), ("ce_id", b"\xff")),
+    headers=(("ce_id", "e-1"), ("note", "é\n")),
     data=b"payload",
 )
 
@@ -132,14 +132,16 @@ class TestLeaf:
         """The vector another implementation can be checked against."""
         digest = hashlib.sha256(b"payload").hexdigest()
         assert NewEntry(EVENT, MOMENT).leaf() == (
-            b'{"data_sha256":"' + digest.encode() + b'","headers":[["ce_id","ZS0x"],["ce_id","/w=="]],"key":"bQ==",'
+            b'{"data_sha256":"'
+            + digest.encode()
+            + b'","headers":[["ce_id","e-1"],["note","\xc3\xa9\\n"]],"key":"bQ==",'
             b'"offset":7,"partition":3,"recorded_at":"2026-11-23T01:02:03.000004Z","topic":"model-submitted"}'
         )
 
     def test_leaf_hash_is_that_of_rfc_6962(self):
         """Computed with sha256sum over a zero byte and the bytes above."""
         assert NewEntry(EVENT, MOMENT).leaf_hash().hex() == (
-            "d69ff07a92523bf865011c84a87d9f64f6102d855e293c8ff2a536f34d2f61d2"
+            "17729cce07283af5a020c6634f1ef366755b5927a7928b07e169289e84018a8d"
         )
 
     @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ class TestLeaf:
             {"offset": 8},
             {"key": None},
             {"key": b""},
-            {"headers": (("ce_id", b"\xff"), ("ce_id", b"e-1"))},
+            {"headers": (("note", "é\n"), ("ce_id", "e-1"))},
             {"data": b"payloaD"},
         ],
     )

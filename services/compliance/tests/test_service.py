@@ -180,7 +180,6 @@ class TestReplaying:
         stream = log.replay(Selection(), follow=True)
         assert (await anext(stream)).index == 0
         waiting = asyncio.ensure_future(anext(stream))
-        await fake_audit.read_to_the_end.wait()
         await self.append(log, fake_audit, [given.audit_event(1)])
         assert (await waiting).index == 1
 

@@ -91,7 +91,7 @@ class TestAuditEvent:
         heard = given.event(given.validation(), "event-1", offset=12)
         kept = wire.parse_audit_event(heard)
         assert kept.data == heard.record.value
-        assert kept.headers == heard.record.headers
+        assert [(name, value.encode()) for name, value in kept.headers] == list(heard.record.headers)
         assert (kept.topic, kept.partition, kept.offset) == ("validation-completed", 0, 12)
         assert (kept.id, kept.type) == ("event-1", "vallum.validator.v1.ValidationCompleted")
 

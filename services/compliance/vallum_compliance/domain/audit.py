@@ -30,7 +30,7 @@ class AuditEvent:
         partition: where it lay there.
         offset: where it lay in the partition.
         key: as received; the model id in UTF-8.
-        headers: as received, in order.
+        headers: as received, in order; the bus takes none that is not UTF-8.
         data: the protobuf bytes as received.
     """
 
@@ -43,7 +43,7 @@ class AuditEvent:
     partition: int
     offset: int
     key: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, str], ...]
     data: bytes
 
 
@@ -62,15 +62,15 @@ class NewEntry:
     def leaf(self) -> bytes:
         """What the entry commits to: canonical JSON in UTF-8 of all that is kept but the index.
 
-        The fields: `data_sha256` (hex), `headers` (pairs of name and base64), `key` (base64 or null), `offset`,
+        The fields: `data_sha256` (hex), `headers` (pairs of name and text), `key` (base64 or null), `offset`,
         `partition`, `recorded_at` (RFC 3339, microseconds, `Z`), `topic`. Id, type, source, subject and time of the
         event are in its headers.
         """
         event = self.event
         document = {
             "data_sha256": hashlib.sha256(event.data).hexdigest(),
-            "headers": [[name, _base64(value)] for name, value in event.headers],
-            "key": None if event.key is None else _base64(event.key),
+            "headers": event.headers,
+            "key": None if event.key is None else base64.b64encode(event.key).decode(),
             "offset": event.offset,
             "partition": event.partition,
             "recorded_at": self.recorded_at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -107,7 +107,3 @@ class Selection:
     from_index: int = 0
     since: dt.datetime | None = None
     model: str = ""
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
@@ -14,6 +13,17 @@ from vallum_compliance.domain.audit import AuditEvent, Entry, NewEntry, Selectio
 from vallum_compliance.store.tables import audit_entry
 
 _ONE_WRITER: Final = sa.text("SELECT pg_advisory_xact_lock(7404, 1)")
+
+_APPEND: Final = sa.insert(audit_entry).from_select(
+    audit_entry.columns.keys(),
+    sa.select(
+        *(
+            sa.func.unnest(sa.bindparam(column.name, type_=sa.ARRAY(column.type, dimensions=1)))
+            for column in audit_entry.columns
+        )
+    ),
+)
+"""One statement for a whole batch, with one array for each column: rows one at a time take twice as long."""
 
 
 class SqlAuditUnit:
@@ -37,7 +47,7 @@ class SqlAuditUnit:
             await connection.execute(sa.select(sa.func.coalesce(sa.func.max(audit_entry.c.index) + 1, 0)))
         ).scalar_one()
         rows = [_row(first + place, entry) for place, entry in enumerate(entries)]
-        await connection.execute(sa.insert(audit_entry), rows)
+        await connection.execute(_APPEND, {name: [row[name] for row in rows] for name in rows[0]})
 
     async def start(self, selection: Selection) -> int:
         """The first index a selection can begin at; where nothing fits yet, the one the next entry will have."""
@@ -91,7 +101,7 @@ def _row(index: int, entry: NewEntry) -> dict[str, Any]:
         "partition": event.partition,
         "offset": event.offset,
         "key": event.key,
-        "headers": [[name, base64.b64encode(value).decode()] for name, value in event.headers],
+        "headers": event.headers,
         "data": event.data,
         "leaf_hash": entry.leaf_hash(),
         "recorded_at": entry.recorded_at,
@@ -109,7 +119,7 @@ def _entry(row: Any) -> Entry:
         partition=row.partition,
         offset=row.offset,
         key=row.key,
-        headers=tuple((name, base64.b64decode(value)) for name, value in row.headers),
+        headers=tuple((name, value) for name, value in row.headers),
         data=row.data,
     )
     return Entry(event=event, recorded_at=row.recorded_at, index=row.index)
