@@ -156,15 +156,16 @@ def test_the_same_seed_gives_the_same_evidence_and_another_seed_other_rows() -> 
 
 def test_missing_values_stay_missing() -> None:
     table = _square()
-    y = table.columns["y"].copy()
-    y[::3] = np.nan
+    known = (table.columns["y"] > 0).astype(float)
+    known[::3] = np.nan
     asked: list[float] = []
 
     def answer(rows: Table) -> np.ndarray:
         asked.append(float(np.isnan(rows.columns["y"]).mean()))
         return _line(rows)
 
-    result = _check(answer, NUMERIC, table.with_columns({"y": y}))
+    features = {"x": {"type": "number"}, "y": {"type": "boolean"}}
+    result = _check(answer, features, table.with_columns({"y": known}))
     assert result.outcome is Outcome.PASS
     assert min(asked) > 0.1
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum_common.errors import Invalid
+from vallum_validator.checks.boundary import boundary
 from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
 from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
@@ -77,7 +78,8 @@ def check(subject: Subject) -> CheckResult:
         ),
         seed=subject.seed,
         reason=_reason(outcome, tally, interval, limit, radius),
-        details=_details(subject, rows, space, tally, len(planned)),
+        details=_details(subject, rows, space, tally, len(planned))
+        | boundary(oracle, space, rows, planned, policy, radius=radius, rng=rng),
     )
 
 

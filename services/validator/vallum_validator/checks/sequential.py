@@ -21,7 +21,7 @@ _PRIOR = 0.5
 """Both parameters of the gambler's beta prior: Jeffreys' choice, best near 0 and 1 where limits usually lie."""
 
 
-def log_evidence(hits: int, trials: int, proportion: Any) -> Any:
+def log_evidence(hits: Any, trials: int, proportion: Any) -> Any:
     """Return the logarithm of the gambler's wealth against `proportion`; its expectation never exceeds log 1 if true.
 
     Source: Robbins 1970 (beta-binomial mixture); Howard, Ramdas, McAuliffe and Sekhon 2021.

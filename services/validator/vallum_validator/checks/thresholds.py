@@ -53,6 +53,9 @@ class Robustness(_Part):
         discrete_changes: how many categories, booleans or coarse integers may change beside.
         rows: at most this many rows are attacked.
         queries: at most this many predictions are spent on a row.
+        boundary_rows: rows of which the plain distance to another answer is measured, for all-numeric data.
+        boundary_queries: predictions spent on each of them and each norm.
+        smoothing_sigma: noise of the smoothed model, as a share of each feature's span.
         confidence: of the interval and the verdict.
     """
 
@@ -61,6 +64,9 @@ class Robustness(_Part):
     discrete_changes: Setting
     rows: Setting
     queries: Setting
+    boundary_rows: Setting
+    boundary_queries: Setting
+    smoothing_sigma: Setting
     confidence: Setting
 
 

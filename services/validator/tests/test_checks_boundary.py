@@ -1,0 +1,162 @@
+"""Distances to another answer and what is proved about them, held against models whose truth is a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.feasible import Pool
+from vallum_validator.checks.nearest import Plain, nearest_l2, nearest_linf
+from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.smoothing import certify
+from vallum_validator.checks.space import build_space
+from vallum_validator.checks.testing import subject_of
+from vallum_validator.checks.trees import TreeEnsemble, certified_radius
+from vallum_validator.checks.truth import labelled
+from vallum_validator.table import Table
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
+NAMES = [f"f{place}" for place in range(6)]
+FEATURES: dict[str, dict[str, Any]] = {name: {"type": "number", "min": -3, "max": 3} for name in NAMES}
+WEIGHTS = np.array([2.0, -1.0, 0.5, 0.0, 1.0, -0.25])
+
+
+def _matrix(table: Table) -> np.ndarray:
+    return np.column_stack([table.columns[name] for name in NAMES])
+
+
+def _linear(table: Table) -> np.ndarray:
+    positive = 1 / (1 + np.exp(-_matrix(table) @ WEIGHTS))
+    return np.column_stack([1 - positive, positive])
+
+
+def _labels(table: Table) -> np.ndarray:
+    return (_matrix(table) @ WEIGHTS > 0).astype(int)
+
+
+def _plain(answer: Callable[[Table], Any], rows: int = 200) -> tuple[Plain, np.ndarray, np.ndarray]:
+    matrix = np.random.default_rng(1).uniform(-2, 2, size=(rows, len(NAMES)))
+    table = Table({name: matrix[:, place].copy() for place, name in enumerate(NAMES)})
+    label = np.array([str(each) for each in np.asarray(_labels(table))], dtype=object)
+    classes = ("0", "1") if np.asarray(answer(table)).ndim == 2 else ()
+    table = table.with_columns({"label": label})
+    subject = subject_of(answer, FEATURES, thresholds=THRESHOLDS, classes=classes, evaluation=table)
+    assert subject.predictor is not None
+    known = labelled(subject)
+    oracle = Oracle(subject.predictor, build_space(subject.predictor.features, [table], 0.05), known)
+    one = np.ones(len(NAMES))
+    return Plain(oracle, one, -3 * one, 3 * one), matrix, known.predicted
+
+
+@pytest.mark.parametrize("answer", [_linear, _labels])
+@pytest.mark.parametrize(("search", "dual"), [(nearest_linf, 1), (nearest_l2, 2)])
+def test_the_distance_to_a_plane_is_found_within_a_tenth_and_never_undercut(
+    search: Callable[..., Any], dual: int, answer: Callable[[Table], Any]
+) -> None:
+    plain, matrix, own = _plain(answer)
+    rows = matrix[:40]
+    found = search(plain, rows, own[:40], pool=Pool(matrix, own), queries=1500, rng=np.random.default_rng(2))
+    exact = np.abs(rows @ WEIGHTS) / np.linalg.norm(WEIGHTS, ord=dual)
+    assert (found.distances >= exact - 1e-9).all()
+    assert np.median(found.distances / exact) < 1.1
+    assert plain.ask(found.points[:, None], own[:40]).flipped.all()
+
+
+def test_a_search_without_a_start_is_not_evaluated() -> None:
+    plain, matrix, own = _plain(_linear)
+    alike = own == own[0]
+    pool = Pool(matrix[alike], own[alike])
+    for search in (nearest_linf, nearest_l2):
+        found = search(plain, matrix[:1], own[:1], pool=pool, queries=200, rng=np.random.default_rng(3))
+        assert np.isnan(found.distances).all()
+
+
+def test_the_smoothed_plane_is_certified_exactly_where_the_margin_exceeds_the_radius() -> None:
+    plain, matrix, own = _plain(_linear)
+    margin = np.abs(matrix @ WEIGHTS) / np.linalg.norm(WEIGHTS)
+    found = certify(
+        plain, matrix, own, sigma=0.3, radius=0.3, queries=2000, confidence=0.999, rng=np.random.default_rng(4)
+    )
+    assert not found.certified[margin < 0.3].any()
+    assert found.certified[margin > 0.45].all()
+    assert found.queries < 2000 * len(matrix) / 4
+
+
+def _ensemble(forest: RandomForestClassifier) -> TreeEnsemble:
+    tree, low, high, value = [], [], [], []
+    for place, estimator in enumerate(forest.estimators_):
+        structure = estimator.tree_
+        stack = [(0, np.full(forest.n_features_in_, -np.inf), np.full(forest.n_features_in_, np.inf))]
+        while stack:
+            node, lowest, highest = stack.pop()
+            if structure.children_left[node] < 0:
+                tree.append(place)
+                low.append(lowest)
+                high.append(highest)
+                value.append(structure.value[node, 0] / structure.value[node, 0].sum())
+                continue
+            feature, cut = structure.feature[node], structure.threshold[node]
+            left, right = highest.copy(), lowest.copy()
+            left[feature], right[feature] = min(left[feature], cut), max(right[feature], cut)
+            stack += [(structure.children_left[node], lowest, left), (structure.children_right[node], right, highest)]
+    return TreeEnsemble(np.array(tree), np.array(low), np.array(high), np.array(value), np.zeros(len(forest.classes_)))
+
+
+def test_one_stump_is_certified_up_to_its_cut() -> None:
+    infinite = np.inf
+    stump = TreeEnsemble(
+        tree=np.array([0, 0]),
+        low=np.array([[-infinite, -infinite], [0.5, -infinite]]),
+        high=np.array([[0.5, infinite], [infinite, infinite]]),
+        value=np.array([[1.0, 0.0], [0.0, 1.0]]),
+        base=np.zeros(2),
+    )
+    rows = np.array([[0.2, 7.0], [0.9, -7.0]])
+    assert certified_radius(stump, rows, np.array([0, 1])) == pytest.approx([0.3, 0.4])
+    # The first row gets class 0, so nothing is certified for class 1.
+    assert certified_radius(stump, rows[:1], np.array([1])) == pytest.approx([0.0])
+
+
+def test_an_ensemble_that_always_says_the_same_is_certified_everywhere() -> None:
+    always = TreeEnsemble(
+        np.array([0]), np.full((1, 2), -np.inf), np.full((1, 2), np.inf), np.array([[0.6, 0.4]]), np.zeros(2)
+    )
+    assert np.isinf(certified_radius(always, np.zeros((1, 2)), np.array([0]))).all()
+
+
+def test_certified_never_exceeds_attacked_on_a_forest() -> None:
+    rng = np.random.default_rng(5)
+    train = rng.uniform(-2, 2, size=(400, len(NAMES)))
+    forest = RandomForestClassifier(15, max_depth=6, random_state=0).fit(train, (train @ WEIGHTS > 0).astype(int))
+    plain, matrix, own = _plain(lambda table: forest.predict_proba(_matrix(table)))
+    found = nearest_linf(
+        plain, matrix[:30], own[:30], pool=Pool(matrix, own), queries=800, rng=np.random.default_rng(6)
+    )
+    certified = certified_radius(_ensemble(forest), matrix[:30], own[:30])
+    assert (certified <= found.distances + 1e-6).all()
+    assert np.median(certified) > 0.2 * np.median(found.distances)
+
+
+def test_boundary_evidence_is_given_for_numbers_only() -> None:
+    rng = np.random.default_rng(7)
+    matrix = rng.uniform(-2, 2, size=(200, len(NAMES)))
+    table = Table({name: matrix[:, place].copy() for place, name in enumerate(NAMES)})
+    label = np.array([str(each) for each in _labels(table)], dtype=object)
+    table = table.with_columns({"label": label})
+
+    def details(features: dict[str, dict[str, Any]]) -> Any:
+        subject = subject_of(_linear, features, thresholds=THRESHOLDS, classes=("0", "1"), evaluation=table)
+        return run_check("adversarial_robustness", subject).details
+
+    measured = details(FEATURES)["boundary"]
+    assert measured["linf"]["median"] < measured["l2"]["median"]
+    assert measured["linf"]["not_evaluated"] == 0
+    rounded = table.columns["f3"] > 0
+    table = table.with_columns({"f3": rounded.astype(float)})
+    assert "boundary" not in details({**FEATURES, "f3": {"type": "boolean"}})

@@ -1,0 +1,273 @@
+"""The smallest change of any kind that flips an answer: how far the decision boundary is, in the L-infinity and L2
+norm.
+
+Both searches start from known rows with another answer and walk the line between (a row that has no such start is "not
+evaluated", never "robust"), then work on all rows at once, a few large calls each. Distances are upper bounds of the
+truth; every point returned was seen to flip.
+
+Source: HopSkipJump (Chen, Jordan and Wainwright 2020) for the boundary walk of `nearest_l2`; Square Attack
+(Andriushchenko et al. 2020) for accepting random moves by margin in `nearest_linf`. Ours: the start from a pool, all
+step sizes and sections in one call, and pulling random coordinates back, without which forests, whose boundaries are
+parallel to the axes, are overestimated by half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vallum_validator.checks.feasible import Pool
+from vallum_validator.checks.oracle import MAX_ELEMENTS, Answer, Oracle
+from vallum_validator.checks.space import Matrix
+
+_STARTS = 4
+_POOL = 2_000
+_SECTIONS = 8
+"""Points tried on a line at once: three bits in one call."""
+_CANDIDATES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """All-numeric rows in units in which every feature counts the same.
+
+    Args:
+        oracle: asks the model about rows in their own units.
+        unit: size of the unit of each feature, shape (features,).
+        low: smallest value of each feature, in units.
+        high: largest value.
+    """
+
+    oracle: Oracle
+    unit: Matrix
+    low: Matrix
+    high: Matrix
+
+    def ask(self, points: Matrix, own: NDArray[np.intp]) -> Answer:
+        """Ask about points of shape (rows, many, features); answers have shape (rows, many)."""
+        rows, many, width = points.shape
+        answer = self.oracle.ask(points.reshape(-1, width) * self.unit, np.repeat(own, many))
+        return Answer(answer.flipped.reshape(rows, many), answer.margin.reshape(rows, many))
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The nearest point found for each row.
+
+    Args:
+        points: in units, shape (rows, features); the row itself where the search could not start.
+        distances: in the norm of the search; NaN where the search could not start.
+    """
+
+    points: Matrix
+    distances: Matrix
+
+
+def nearest_linf(
+    plain: Plain, rows: Matrix, own: NDArray[np.intp], *, pool: Pool, queries: int, rng: np.random.Generator
+) -> Nearest:
+    """Return near points with another answer in the maximum norm.
+
+    Args:
+        plain: the model and its units.
+        rows: in units, shape (rows, features).
+        own: the model's answer to each.
+        pool: rows with known answers, in units.
+        queries: predictions to spend on each row.
+        rng: every random choice.
+
+    Raises:
+        PredictionFailed: the model gave no answer that can be trusted.
+    """
+    return _in_parts(_search_linf, plain, rows, own, pool, queries, rng)
+
+
+def nearest_l2(
+    plain: Plain, rows: Matrix, own: NDArray[np.intp], *, pool: Pool, queries: int, rng: np.random.Generator
+) -> Nearest:
+    """Return near points with another answer in the Euclidean norm; needs labels only.
+
+    Args:
+        plain: the model and its units.
+        rows: in units, shape (rows, features).
+        own: the model's answer to each.
+        pool: rows with known answers, in units.
+        queries: predictions to spend on each row.
+        rng: every random choice.
+
+    Raises:
+        PredictionFailed: the model gave no answer that can be trusted.
+    """
+    return _in_parts(_search_l2, plain, rows, own, pool, queries, rng)
+
+
+_Search = Callable[[Plain, Matrix, "NDArray[np.intp]", Pool, int, np.random.Generator], Nearest]
+
+
+def _in_parts(
+    search: _Search,
+    plain: Plain,
+    rows: Matrix,
+    own: NDArray[np.intp],
+    pool: Pool,
+    queries: int,
+    rng: np.random.Generator,
+) -> Nearest:
+    size = max(1, MAX_ELEMENTS // (rows.shape[1] * 128))
+    parts = [
+        search(plain, rows[at : at + size], own[at : at + size], pool, queries, rng) for at in range(0, len(rows), size)
+    ]
+    return Nearest(np.concatenate([part.points for part in parts]), np.concatenate([part.distances for part in parts]))
+
+
+def _start(
+    plain: Plain, rows: Matrix, own: NDArray[np.intp], pool: Pool, order: float, rng: np.random.Generator
+) -> tuple[Matrix, Matrix, int]:
+    """Return for each row the nearest point on the lines to pool rows of other answers, and its distance."""
+    sample = rng.permutation(len(pool.matrix))[:_POOL]
+    others, classes = pool.matrix[sample], pool.predicted[sample]
+    starts = np.repeat(rows[:, None], _STARTS, axis=1)
+    usable = np.zeros((len(rows), _STARTS), dtype=bool)
+    for place, row in enumerate(rows):
+        foreign = np.flatnonzero(classes != own[place])
+        near = foreign[np.argsort(np.linalg.norm(others[foreign] - row, ord=order, axis=1), kind="stable")[:_STARTS]]
+        starts[place, : len(near)] = others[near]
+        usable[place, : len(near)] = True
+    repeated = np.repeat(own, _STARTS)
+    lines = starts.reshape(-1, rows.shape[1])
+    origin = np.repeat(rows, _STARTS, axis=0)
+    usable &= plain.ask(starts, own).flipped
+    reached, spent = _bisect(plain, origin, lines, repeated, usable.reshape(-1), rounds=3)
+    distance = np.linalg.norm(reached - origin, ord=order, axis=1).reshape(usable.shape)
+    distance = np.where(usable, distance, np.inf)
+    chosen = distance.argmin(axis=1)
+    at = np.arange(len(rows))
+    points = reached.reshape(starts.shape)[at, chosen]
+    best = distance[at, chosen]
+    return np.where(np.isfinite(best)[:, None], points, rows), best, _STARTS * (1 + spent)
+
+
+def _bisect(
+    plain: Plain, origin: Matrix, points: Matrix, own: NDArray[np.intp], active: NDArray[np.bool_], rounds: int
+) -> tuple[Matrix, int]:
+    """Move flipping points towards their origin as far as they keep flipping; return them and the queries per point."""
+    points = points.copy()
+    low, high = np.zeros(len(points)), np.ones(len(points))
+    direction = points - origin
+    rows = np.flatnonzero(active)
+    for _ in range(rounds):
+        if not len(rows):
+            break
+        shares = low[rows, None] + (high - low)[rows, None] * np.arange(1, _SECTIONS) / _SECTIONS
+        flipped = plain.ask(origin[rows, None] + shares[:, :, None] * direction[rows, None], own[rows]).flipped
+        first = np.where(flipped.any(axis=1), flipped.argmax(axis=1), _SECTIONS - 1)
+        ends = np.concatenate([low[rows, None], shares, high[rows, None]], axis=1)
+        at = np.arange(len(rows))
+        low[rows], high[rows] = ends[at, first], ends[at, first + 1]
+    points[rows] = origin[rows] + high[rows, None] * direction[rows]
+    return points, rounds * (_SECTIONS - 1)
+
+
+def _search_linf(
+    plain: Plain, rows: Matrix, own: NDArray[np.intp], pool: Pool, queries: int, rng: np.random.Generator
+) -> Nearest:
+    best, distance, spent = _start(plain, rows, own, pool, np.inf, rng)
+    active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
+    base, base_margin = best.copy(), np.full(len(rows), np.inf)
+    shrink, stale = np.full(len(rows), 0.9), np.zeros(len(rows), dtype=np.intp)
+    while spent + _CANDIDATES <= queries and len(active):
+        radius = (distance * shrink)[active]
+        candidates = _moved(plain, rows[active], base[active], radius, rng)
+        answer = plain.ask(candidates, own[active])
+        spent += _CANDIDATES
+        at = np.arange(len(active))
+        chosen = np.where(answer.flipped, answer.margin - 4.0, answer.margin).argmin(axis=1)
+        points, flips = candidates[at, chosen], answer.flipped[at, chosen]
+        won, lost = active[flips], active[~flips]
+        if len(won):
+            reached, _ = _bisect(plain, rows[won], points[flips], own[won], np.ones(len(won), dtype=bool), rounds=1)
+            spent += _SECTIONS - 1
+            best[won] = base[won] = reached
+            distance[won] = np.abs(reached - rows[won]).max(axis=1)
+            base_margin[won], stale[won] = np.inf, 0
+        closer = answer.margin[at, chosen][~flips] <= base_margin[lost]
+        base[lost[closer]] = points[~flips][closer]
+        base_margin[lost[closer]] = answer.margin[at, chosen][~flips][closer]
+        stale[lost] += 1
+        # A ball in which nothing is found for a while is left for one closer to the best point so far.
+        tired = lost[stale[lost] >= 4]
+        shrink[tired] = 1 - np.maximum(0.5 * (1 - shrink[tired]), 0.004)
+        base[tired], base_margin[tired], stale[tired] = best[tired], np.inf, 0
+    return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
+
+
+def _moved(plain: Plain, rows: Matrix, base: Matrix, radius: Matrix, rng: np.random.Generator) -> Matrix:
+    """Return candidates on the ball: the base point pulled into it, with some coordinates sent to a face or back."""
+    shape = (len(rows), _CANDIDATES, rows.shape[1])
+    offset = np.clip((base - rows) / radius[:, None], -1, 1)[:, None]
+    share = np.maximum(0.4 ** rng.integers(0, 5, (len(rows), _CANDIDATES, 1)), 1.0 / rows.shape[1])
+    face = np.where(rng.random(shape) < 0.5, -1.0, 1.0)
+    value = np.where(rng.random(shape) < 0.75, face, 0.0)
+    offset = np.where(rng.random(shape) < share * 0.7, value, offset)
+    return np.clip(rows[:, None] + radius[:, None, None] * offset, plain.low, plain.high)
+
+
+def _search_l2(
+    plain: Plain, rows: Matrix, own: NDArray[np.intp], pool: Pool, queries: int, rng: np.random.Generator
+) -> Nearest:
+    best, distance, spent = _start(plain, rows, own, pool, 2.0, rng)
+    active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
+    steps = 0
+    while spent < queries and len(active):
+        for along_boundary in (False, False, True):
+            here = (plain, rows[active], best[active], own[active])
+            points, cost = _boundary_step(*here, steps, rng) if along_boundary else _pull_back(*here, rng)
+            length = np.linalg.norm(points - rows[active], axis=1)
+            better = length < distance[active]
+            best[active[better]], distance[active[better]] = points[better], length[better]
+            spent += cost
+        steps += 1
+    return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
+
+
+def _pull_back(
+    plain: Plain, rows: Matrix, best: Matrix, own: NDArray[np.intp], rng: np.random.Generator
+) -> tuple[Matrix, int]:
+    """Return the nearest flipping point among those with random coordinates moved back towards the row."""
+    shape = (len(rows), _CANDIDATES, rows.shape[1])
+    share = np.maximum(0.5 ** rng.integers(0, 6, (len(rows), _CANDIDATES, 1)), 1.0 / rows.shape[1])
+    kept = np.where(rng.random((len(rows), _CANDIDATES, 1)) < 0.5, 0.0, rng.random((len(rows), _CANDIDATES, 1)))
+    factor = np.where(rng.random(shape) < share, kept, 1.0)
+    candidates = rows[:, None] + factor * (best - rows)[:, None]
+    flipped = plain.ask(candidates, own).flipped
+    length = np.where(flipped, np.linalg.norm(candidates - rows[:, None], axis=2), np.inf)
+    chosen = length.argmin(axis=1)
+    at = np.arange(len(rows))
+    found = np.isfinite(length[at, chosen])
+    return np.where(found[:, None], candidates[at, chosen], best), _CANDIDATES
+
+
+def _boundary_step(
+    plain: Plain, rows: Matrix, best: Matrix, own: NDArray[np.intp], steps: int, rng: np.random.Generator
+) -> tuple[Matrix, int]:
+    """Estimate the boundary's normal, step along it with every step size at once, and return to the boundary."""
+    length = np.linalg.norm(best - rows, axis=1)
+    many = int(24 * np.sqrt(steps + 1))
+    probe = rng.normal(size=(len(rows), many, rows.shape[1]))
+    probe /= np.linalg.norm(probe, axis=2, keepdims=True)
+    reach = (0.1 * length / (steps + 1) ** 0.25)[:, None, None]
+    around = np.clip(best[:, None] + reach * probe, plain.low, plain.high)
+    sign: Matrix = np.where(plain.ask(around, own).flipped, 1.0, -1.0)
+    normal = ((sign - sign.mean(axis=1, keepdims=True))[:, :, None] * (around - best[:, None])).mean(axis=1)
+    size = np.linalg.norm(normal, axis=1, keepdims=True)
+    normal = np.divide(normal, size, out=np.zeros_like(normal), where=size > 0)
+    sizes = (length[:, None] * 0.5 ** np.arange(_SECTIONS))[:, :, None] / np.sqrt(steps + 1)
+    stepped = np.clip(best[:, None] + sizes * normal[:, None], plain.low, plain.high)
+    flipped = plain.ask(stepped, own).flipped
+    chosen = flipped.argmax(axis=1)
+    points = np.where(flipped.any(axis=1, keepdims=True), stepped[np.arange(len(rows)), chosen], best)
+    reached, spent = _bisect(plain, rows, points, own, np.ones(len(rows), dtype=bool), rounds=2)
+    return reached, many + _SECTIONS + spent
