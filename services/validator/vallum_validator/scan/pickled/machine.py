@@ -8,18 +8,33 @@ an `Observer`; the machine itself decides nothing.
 from __future__ import annotations
 
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Budget, shown
+from vallum_validator.scan.pickled.backlog import Backlog
+from vallum_validator.scan.pickled.bulk import BYTES_PER_STEP, MIN_BYTES, Run, match
 from vallum_validator.scan.pickled.values import Global
 
 _STOP: Final = ord(".")
-_BATCH: Final = 4096
+_BATCH: Final = 32
+"""Opcodes between two looks at whether a run of data begins."""
+_BOUND_EVERY: Final = 4096
+_READS: Final = {
+    **dict.fromkeys(b"0.2Qqrp\x85\x94\x98", 1),
+    **dict.fromkeys(b"Rab\x81\x86\x93", 2),
+    **dict.fromkeys(b"s\x87\x92", 3),
+}
+"""How many single values an opcode reads from the top of the stack."""
+_SMALL_RUNS: Final = 4096
+"""Runs of fewer bytes may be the state of an object, whose parts are looked at; longer ones are data."""
 _MEMO_SLACK: Final = 1 << 20
 _MAX_MARKS: Final = 10_000
 _MAX_LINE: Final = 1 << 20
+
+Handler = Callable[["Machine", int], int]
+"""What an opcode does; gets the offset behind it, returns the offset of the next."""
 
 
 class Observer(Protocol):
@@ -67,9 +82,24 @@ class Machine:
         budget: of opcodes and of values on the stack.
         after_build: called after BUILD with the target and the offset behind the opcode; gives the offset to go on
             from. joblib keeps raw arrays there.
+        bulk: whether runs of plain data are passed over at once; what is reported is the same.
     """
 
-    __slots__ = ("_metastack", "after_build", "budget", "data", "frame_end", "memo", "observer", "protocol", "stack")
+    __slots__ = (
+        "_backlog",
+        "_covered",
+        "_handlers",
+        "_metastack",
+        "after_build",
+        "budget",
+        "bulk",
+        "data",
+        "frame_end",
+        "memo",
+        "observer",
+        "protocol",
+        "stack",
+    )
 
     def __init__(
         self,
@@ -78,6 +108,7 @@ class Machine:
         observer: Observer,
         budget: Budget,
         after_build: Callable[[Machine, Any, int], int] | None = None,
+        bulk: bool = True,
     ) -> None:
         self.data = data
         self.observer = observer
@@ -88,8 +119,12 @@ class Machine:
         self.memo: dict[int, Any] = {}
         self.protocol = 0
         self.frame_end = 0
+        self.bulk = bulk and len(data) >= MIN_BYTES
+        self._covered = 0
+        self._backlog = Backlog(data, self.memo, self._replay)
+        self._handlers: Sequence[Handler | None] = ()
 
-    def run(self, offset: int, handlers: list[Callable[[Machine, int], int] | None]) -> int:
+    def run(self, offset: int, handlers: Sequence[Handler | None]) -> int:
         """Follow the opcodes from `offset` to STOP.
 
         Returns:
@@ -99,33 +134,84 @@ class Machine:
             Invalid: the real unpickler would stop with an error here, or the machine cannot follow.
             Exhausted: a limit was reached.
         """
-        data, opcode = self.data, 0
-        position = offset
+        self._handlers = handlers
+        data, opcode, position, steps = self.data, 0, offset, 0
         try:
             while True:
-                for count in range(_BATCH):
+                for _ in range(_BATCH):
                     opcode = data[position]
                     handler = handlers[opcode]
+                    if self._covered and opcode in _READS:
+                        self.uncover(_READS[opcode])
                     if handler is None:
-                        if opcode == _STOP:
-                            self.pop()
-                            self.budget.step(count)
-                            return position + 1
-                        raise Invalid(f"byte {opcode:#04x} at offset {position} is no pickle opcode")
+                        return self._stop(opcode, position)
                     position = handler(self, position + 1)
+                steps += _BATCH
                 self.budget.step(_BATCH)
-                self._bound_stack()
+                if not steps % _BOUND_EVERY:
+                    self._bound_stack()
+                if self.bulk:
+                    position = self.skip_run(position)
         except IndexError as error:
             raise Invalid(
                 f"the stream ends or the stack is empty at offset {position}, opcode {opcode:#04x}"
             ) from error
 
+    def _stop(self, opcode: int, position: int) -> int:
+        if opcode != _STOP:
+            raise Invalid(f"byte {opcode:#04x} at offset {position} is no pickle opcode")
+        self.pop()
+        return position + 1
+
+    def skip_run(self, position: int) -> int:
+        """Pass over the data that begins here, as far as it goes."""
+        limit = self.frame_end if position < self.frame_end < len(self.data) else len(self.data)
+        while run := match(self.data, position, limit):
+            self.budget.step((run.end - run.start) // BYTES_PER_STEP)
+            self.stack.append(run)
+            self._covered += 1
+            self._backlog.add(run)
+            position = run.end
+        return position
+
+    def uncover(self, count: int) -> None:
+        """Put the values of runs in their place where one of the topmost `count` values is a run."""
+        stack, depth = self.stack, 1
+        while depth <= min(count, len(stack)):
+            if type(stack[-depth]) is Run:
+                self._covered -= 1
+                stack[len(stack) - depth :] = self._bare(stack[len(stack) - depth :])
+            else:
+                depth += 1
+
+    def _replay(self, run: Run, memo: dict[int, Any]) -> list[Any]:
+        inner = Machine(self.data, observer=self.observer, budget=self.budget, bulk=False)
+        inner.memo = memo
+        position = run.start
+        while position < run.end:
+            handler = self._handlers[self.data[position]]
+            if handler is None:
+                raise Invalid(f"byte {self.data[position]:#04x} at offset {position} is no data")
+            position = handler(inner, position + 1)
+        self.budget.step((run.end - run.start) // BYTES_PER_STEP)
+        return inner.stack
+
     def fork(self, observer: Observer) -> Machine:
         """Another unpickler in the same state, to follow what would happen if other bytes came next."""
-        other = Machine(self.data, observer=observer, budget=self.budget)
-        other.stack, other._metastack = list(self.stack), [list(level) for level in self._metastack]
-        other.memo, other.protocol = dict(self.memo), self.protocol
+        other = Machine(self.data, observer=observer, budget=self.budget, bulk=False)
+        other._metastack = [self._bare(level) for level in self._metastack]
+        other.stack = self._bare(self.stack)
+        other.memo.update((index, self._bare([value])[-1]) for index, value in self.memo.items())
+        other.protocol = self.protocol
         return other
+
+    def _bare(self, values: list[Any]) -> list[Any]:
+        """The values with those of runs in their place."""
+        self._backlog.settle()
+        bare: list[Any] = []
+        for value in values:
+            bare += self._backlog.work_out(value) if type(value) is Run else [value]
+        return bare
 
     def _bound_stack(self) -> None:
         if len(self._metastack) > _MAX_MARKS:
@@ -137,6 +223,13 @@ class Machine:
         end = start + length
         if end > len(self.data) or length < 0:
             raise Invalid(f"{length} bytes are needed at offset {start}, {len(self.data) - start} are left")
+        return self._within_frame(start, end)
+
+    def _within_frame(self, start: int, end: int) -> int:
+        # _pickle drops what is left of a frame when an argument reaches beyond it and the file cannot peek (BytesIO);
+        # the unpickler in Python stops; pickle.loads reads on. No pickler writes such a frame.
+        if start < self.frame_end < end:
+            raise Invalid(f"the argument at offset {start} crosses the end of its frame, where loaders disagree")
         return end
 
     def line(self, start: int) -> tuple[bytes, int]:
@@ -149,7 +242,7 @@ class Machine:
             window = bytes(self.data[start : start + width])
             length = window.find(b"\n")
             if length >= 0:
-                return window[:length], start + length + 1
+                return window[:length], self._within_frame(start, start + length + 1)
         raise Invalid(f"the text at offset {start} has no end within {_MAX_LINE} bytes")
 
     def pop(self) -> Any:
@@ -161,10 +254,20 @@ class Machine:
         self._metastack.append(self.stack)
         self.stack = []
 
-    def pop_mark(self) -> list[Any]:
-        """The values since the last mark, which is removed."""
+    def pop_mark(self, *, bare: bool = False) -> list[Any]:
+        """The values since the last mark, which is removed.
+
+        Args:
+            bare: whether every value is needed; else a `Run` may stand for many.
+        """
         values = self.stack
         self.stack = self._metastack.pop()
+        if self._covered:
+            runs = [value for value in values if type(value) is Run]
+            self._covered -= len(runs)
+            if runs and (bare or sum(run.end - run.start for run in runs) < _SMALL_RUNS):
+                values = self._bare(values)
+            self.uncover(1)
         return values
 
     def import_as(self, module: str, name: str) -> tuple[str, str]:
@@ -182,8 +285,16 @@ class Machine:
         else:
             self.pop_mark()
 
+    def memoize(self) -> None:
+        """MEMOIZE: note the top of the stack under the next number."""
+        if self._backlog:
+            self._backlog.add(self.stack[-1])
+        else:
+            self.memo[len(self.memo)] = self.stack[-1]
+
     def remember(self, index: int) -> None:
         """PUT: note the top of the stack under `index`."""
+        self._backlog.settle()
         if index < 0:
             raise Invalid(f"memo index {index} is negative")
         if index > len(self.memo) + _MEMO_SLACK:
@@ -192,7 +303,13 @@ class Machine:
 
     def recall(self, index: int) -> Any:
         """GET: the value noted under `index`."""
+        if self._backlog:
+            self._backlog.settle()
         try:
-            return self.memo[index]
+            value = self.memo[index]
+            if type(value) is Run:
+                self._backlog.work_out(value)
+                value = self.memo[index]
         except KeyError as error:
             raise Invalid(f"memo index {index} was never noted") from error
+        return value

@@ -55,7 +55,7 @@ def new_object_with_keywords(machine: Machine, start: int) -> int:
 
 def instance(machine: Machine, start: int) -> int:
     """OBJ: the class and its arguments since the mark."""
-    values = machine.pop_mark()
+    values = machine.pop_mark(bare=True)
     if not values:
         raise Invalid(f"OBJ at offset {start - 1} has no class")
     machine.stack.append(machine.observer.call(start - 1, "OBJ", values[0], tuple(values[1:])))
@@ -66,8 +66,8 @@ def instance_line(machine: Machine, start: int) -> int:
     """INST: the class as two lines, its arguments since the mark."""
     module, middle = machine.line(start)
     name, end = machine.line(middle)
-    arguments = tuple(machine.pop_mark())
     target = machine.observer.name(start - 1, *machine.import_as(_word(module), _word(name)))
+    arguments = tuple(machine.pop_mark(bare=True))
     machine.stack.append(machine.observer.call(start - 1, "INST", target, arguments))
     return end
 

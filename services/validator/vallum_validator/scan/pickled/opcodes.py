@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import codecs
 import struct
-from collections.abc import Callable
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled import objects
-from vallum_validator.scan.pickled.machine import Machine
+from vallum_validator.scan.pickled.machine import Handler, Machine
 from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container
-
-Handler = Callable[[Machine, int], int]
 
 _U16: Final = struct.Struct("<H")
 _I32: Final = struct.Struct("<i")
@@ -150,8 +147,8 @@ def _tuple_of(count: int) -> Handler:
 
 
 def _tuple(machine: Machine, start: int) -> int:
-    values = machine.pop_mark()
-    machine.stack.append(tuple(values[: Container.MAX_ITEMS]) if len(values) <= Container.MAX_ITEMS else OPAQUE)
+    values = machine.pop_mark(bare=True)
+    machine.stack.append(tuple(values) if len(values) <= Container.MAX_ITEMS else OPAQUE)
     return start
 
 
@@ -222,7 +219,7 @@ def _long_get(machine: Machine, start: int) -> int:
 
 
 def _memoize(machine: Machine, start: int) -> int:
-    machine.remember(len(machine.memo))
+    machine.memoize()
     return start
 
 
@@ -236,13 +233,15 @@ def _protocol(machine: Machine, start: int) -> int:
 def _frame(machine: Machine, start: int) -> int:
     # _pickle refuses a frame that is longer than the stream, the unpickler in Python (joblib's) takes what there is.
     end = machine.end_of(start, 8)
-    machine.frame_end = end + _U64.unpack_from(machine.data, start)[0]
-    return end
+    length = _U64.unpack_from(machine.data, start)[0]
+    machine.end_of(end, min(length, len(machine.data) - end))
+    machine.frame_end = end + length
+    return machine.skip_run(end) if machine.bulk else end
 
 
 def _mark(machine: Machine, start: int) -> int:
     machine.mark()
-    return start
+    return machine.skip_run(start) if machine.bulk else start
 
 
 def _pop(machine: Machine, start: int) -> int:

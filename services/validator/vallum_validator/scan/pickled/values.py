@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
+from vallum_validator.scan.pickled.bulk import Run
+
 MAX_KEPT: Final = 64 * 1024
 """Longer text and bytes become `OPAQUE`: no module name or command is that long, and memory stays flat."""
 
@@ -103,6 +105,8 @@ class Container:
 
     def add(self, items: list[Any]) -> None:
         """Put items in, as far as they are kept."""
+        if any(type(item) is Run for item in items[: self.MAX_ITEMS]):
+            items, self.cut = [], True
         room = self.MAX_ITEMS - len(self.items)
         self.items.extend(items[:room])
         self.cut = self.cut or len(items) > room
