@@ -1,0 +1,5 @@
+"""Run by Alembic."""
+
+from vallum_common.database.migrations import run_environment
+
+run_environment()

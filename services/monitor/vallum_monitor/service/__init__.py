@@ -1,0 +1,1 @@
+"""What the monitor does, as use cases; and, as protocols, what it needs from outside."""
