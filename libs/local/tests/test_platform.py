@@ -263,6 +263,17 @@ def test_up_restarts_a_service_refuses_a_second_one_and_leaves_nothing_when_kill
     eventually(lambda: all_free(options.ports))
 
 
+def test_up_says_in_one_line_what_is_missing(options: PlatformOptions, up: Callable[[PlatformOptions], Up]) -> None:
+    nobody_there = f"127.0.0.1:{options.ports.kafka}"
+    lost = up(replace(options, broker=nobody_there))
+    _, errors = lost.process.communicate(timeout=60)
+
+    assert lost.process.returncode == 4
+    assert errors.startswith(f"vallum up: no Kafka answers at '{nobody_there}'")
+    assert errors.count("\n") == 1
+    assert running_from(options.folder) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_stops_cleanly_when_asked(
     options: PlatformOptions, up: Callable[[PlatformOptions], Up], number: signal.Signals, kafka: str

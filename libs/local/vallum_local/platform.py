@@ -29,7 +29,7 @@ from vallum_local.services import ServiceCommand, Surroundings, default_policies
 from vallum_local.supervision import Supervised, supervise
 
 DEFAULT_FOLDER = Path(".vallum")
-SERVICE_TIMEOUT_S = 60.0
+SERVICE_TIMEOUT_S = 120.0
 HEALTH_TIMEOUT_S = 2.0
 LOCAL = "local"
 

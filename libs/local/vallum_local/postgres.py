@@ -30,7 +30,7 @@ SUPERUSER = "vallum"
 DRIVER = "postgresql+asyncpg"
 START_TIMEOUT_S = 60.0
 INIT_TIMEOUT_S = 60.0
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 10.0
 
 # The five services with their pools, the tests' databases, and people with psql.
 MAX_CONNECTIONS = 200

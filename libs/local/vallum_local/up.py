@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -44,6 +45,8 @@ def run_up(
         Exit code: 0 it was stopped, 3 an option can never work, 4 it did not start or could not go on.
         The reason is on stderr, in one line.
     """
+    # The client would write a line of its own for every connection it cannot make; ours says it once.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     platform = Platform(options, topics, environment=os.environ, service_command=service_command, report=report)
     try:
         asyncio.run(_until_stopped(platform, report))
