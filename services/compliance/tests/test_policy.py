@@ -122,7 +122,7 @@ class TestShippedPolicy:
         risk = given.risk(high=[TECHNICAL])
         validation = given.validation(outcomes={"data_privacy": "FAIL"})
         failed, high = policy.judge(input_of(validation, risk)).reasons
-        assert failed.message == "data_privacy failed: data_privacy ended as FAIL"
+        assert failed.message == "failed: data_privacy (data_privacy ended as FAIL)"
         measured = {"name": "data_privacy", "value": 0.1, "low": 0.05, "high": 0.15, "samples": 900}
         assert failed.values["measured"] == [measured]
         assert high.message == f"probably above 0.7: {TECHNICAL}"

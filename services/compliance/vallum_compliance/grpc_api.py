@@ -36,7 +36,7 @@ class ComplianceApi(services.ComplianceServiceServicer):
         self, request: messages.EvaluatePolicyRequest, context: grpc.aio.ServicerContext
     ) -> messages.EvaluatePolicyResponse:
         """What the policy in force says of the recorded input of a submission."""
-        evaluation = await self._decisions.evaluate(wire.require_submission(request.submission_id))
+        evaluation = await self._decisions.evaluate(wire.required(request.submission_id, "submission_id"))
         return wire.evaluation_response(evaluation)
 
 

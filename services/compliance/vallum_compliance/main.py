@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Collection
+
+import grpc
+from google.protobuf.message import Message
 
 from vallum.compliance.v1 import compliance_service_pb2_grpc as services
 from vallum.risk.v1.risk_pb2 import RiskScored
@@ -45,27 +49,15 @@ def build(
     decisions = Decisions(decision_store, load_policy(config.policy), signer, clock=clock)
     log = AuditLog(SqlAuditStore(database), clock=clock)
 
-    def consumer(name: str, messages: list[type], handle: BatchHandler) -> Consumer:
+    def consumer(name: str, messages: Collection[type[Message]], handle: BatchHandler) -> Consumer:
         return Consumer(
             name, messages, handle, database=database, bootstrap=config.kafka, clock=clock, randomness=randomness
         )
 
-    server = build_server(
-        config,
-        {
-            "vallum.compliance.v1.ComplianceService": lambda server: services.add_ComplianceServiceServicer_to_server(
-                ComplianceApi(decisions), server
-            ),
-            "vallum.compliance.v1.AuditService": lambda server: services.add_AuditServiceServicer_to_server(
-                AuditApi(log), server
-            ),
-        },
-        clock=clock,
-    )
     return Service(
         package="vallum_compliance",
         database=database,
-        server=server,
+        server=build_server(config, _apis(decisions, log), clock=clock),
         relay=Relay(database, bootstrap=config.kafka, clock=clock),
         consumers=(
             consumer(
@@ -76,6 +68,17 @@ def build(
             consumer("audit", [topic.message_type for topic in all_topics()], audit_handler(log, SqlAuditUnit)),
         ),
     )
+
+
+def _apis(decisions: Decisions, log: AuditLog) -> dict[str, Callable[[grpc.aio.Server], None]]:
+    return {
+        "vallum.compliance.v1.ComplianceService": lambda server: services.add_ComplianceServiceServicer_to_server(
+            ComplianceApi(decisions), server
+        ),
+        "vallum.compliance.v1.AuditService": lambda server: services.add_AuditServiceServicer_to_server(
+            AuditApi(log), server
+        ),
+    }
 
 
 def main() -> int:

@@ -168,7 +168,7 @@ def _plain(value: Any) -> Json:
 
 def _readable(value: Json) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_readable, value))
+        return "; ".join(map(_readable, value))
     if isinstance(value, float):
         return f"{value:.4g}"
     if value is None or isinstance(value, bool):
