@@ -53,12 +53,14 @@ class Progress:
         stage: `scan`, `data`, `model`, the name of a check, or `baseline`.
         state: `started` or `finished`.
         check: the result of a check that finished, otherwise `None`.
+        scan: the report of a scan that finished, otherwise `None`.
         message: one line for a person.
     """
 
     stage: str
     state: str
     check: CheckResult | None = None
+    scan: ScanReport | None = None
     message: str = ""
 
 
@@ -107,10 +109,11 @@ def assess(
         raise Invalid(f"no check {unknown[0]!r}; there are {', '.join(CHECK_NAMES)}")
     files = {role: _inside(bundle_root, relative) for role, relative in named_files(manifest)}
     holding = Holding(limits or Limits(), allow_weaker_isolation)
-    with _stage("scan", on_progress) as notes:
-        reports = _scan(files, dict(named_files(manifest)))
-        scan = ScanReport(files=tuple(dict.fromkeys(reports.values())), rules_digest=rules_digest())
-        notes.append(f"{len(scan.files)} files: {scan.verdict.value}")
+    on_progress(Progress("scan", "started"))
+    reports = _scan(files, dict(named_files(manifest)))
+    scan = ScanReport(files=tuple(dict.fromkeys(reports.values())), rules_digest=rules_digest())
+    told = f"{len(scan.files)} files: {scan.verdict.value}"
+    on_progress(Progress("scan", "finished", scan=scan, message=told))
     with _stage("data", on_progress) as notes:
         data = _read(files, reports, manifest, holding)
         notes += [f"{role.value}: {len(table)} rows" for role, table in data.tables.items()]

@@ -234,6 +234,11 @@ class Submission:
     files: tuple[SubmittedFile, ...]
     traceparent: str = ""
 
+    @property
+    def artifact(self) -> SubmittedFile:
+        """The file that is the model."""
+        return next(file for file in self.files if file.sha256 == self.digest)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -292,7 +297,8 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something to show while the work goes on: a stage that began, or a check that ended."""
+    """Something to show while the work goes on: a stage that began, the scan or a check that ended."""
 
     stage: str
     check: CheckResult | None = None
+    scan: ScanReport | None = None

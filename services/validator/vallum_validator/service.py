@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from vallum_common.bundle import MANIFEST_NAME, Manifest, parse_manifest
+from vallum_common.bundle import MANIFEST_NAME, parse_manifest
 from vallum_common.clock import Clock
 from vallum_common.errors import Invalid, NotFound, Unavailable
 from vallum_validator.domain import (
@@ -29,6 +29,7 @@ from vallum_validator.domain import (
     Severity,
     Step,
     Submission,
+    SubmittedFile,
     Validated,
 )
 
@@ -89,7 +90,9 @@ class Artifacts(Protocol):
 class Measurer(Protocol):
     """Measures in a process of its own, which holds no key, no database and no socket."""
 
-    async def assess(self, bundle: Path, manifest: Manifest, on_step: Callable[[Step], Awaitable[None]]) -> Assessment:
+    async def assess(
+        self, bundle: Path, artifact: SubmittedFile, on_step: Callable[[Step], Awaitable[None]]
+    ) -> Assessment:
         """Scan and measure a bundle; whatever the measuring process does, this returns evidence."""
         ...
 
@@ -169,12 +172,12 @@ class Validation:
             try:
                 manifest = parse_manifest(submission.manifest)
                 running = replace(report, state=ReportState.RUNNING, stage="fetch", checks=(), started_at=started)
-                assessment = await self._measure(running, manifest)
+                assessment = await self._measure(running)
             except Invalid as error:
                 assessment = self._nothing(submission, error.message)
         return Validated(submission, manifest, assessment, started, self.clock.now())
 
-    async def _measure(self, shown: Report, manifest: Manifest) -> Assessment:
+    async def _measure(self, shown: Report) -> Assessment:
         await self._show(shown)
         with tempfile.TemporaryDirectory(prefix="vallum-submission-") as folder:
             root = Path(folder)
@@ -189,10 +192,11 @@ class Validation:
 
             async def show(step: Step) -> None:
                 nonlocal shown
-                shown = replace(shown, stage=step.stage, checks=(*shown.checks, *([step.check] if step.check else [])))
+                checks = (*shown.checks, step.check) if step.check else shown.checks
+                shown = replace(shown, stage=step.stage, checks=checks, scan=step.scan or shown.scan)
                 await self._show(shown)
 
-            return await self.measurer.assess(root, manifest, show)
+            return await self.measurer.assess(root, shown.submission.artifact, show)
 
     async def _show(self, report: Report) -> None:
         # Progress is for people who wait; it must not end the work.
@@ -203,25 +207,27 @@ class Validation:
     def _nothing(self, submission: Submission, reason: str) -> Assessment:
         """Evidence that nothing could be measured, and why: unknown, never clean."""
         return no_evidence(
-            submission.digest,
+            submission.artifact,
             reason,
             rules_digest=self.rules_digest,
             thresholds_digest=self.thresholds_digest,
         )
 
 
-def no_evidence(digest: str, reason: str, *, rules_digest: str, thresholds_digest: str) -> Assessment:
+def no_evidence(artifact: SubmittedFile, reason: str, *, rules_digest: str, thresholds_digest: str) -> Assessment:
     """The assessment of bytes that could not be measured: the scan UNKNOWN and every check INCONCLUSIVE.
 
     Args:
-        digest: hex SHA-256 of the artefact.
+        artifact: the file that is the model.
         reason: one line why.
         rules_digest: of the scan rules in force.
         thresholds_digest: of the threshold file in force.
     """
     finding = Finding("measure.failed", Severity.HIGH, "", None, reason)
     return Assessment(
-        scan=ScanReport((FileReport("", digest, 0, "unknown", ScanVerdict.UNKNOWN, (finding,)),), rules_digest),
+        scan=ScanReport(
+            (FileReport(artifact.path, artifact.sha256, 0, "unknown", ScanVerdict.UNKNOWN, (finding,)),), rules_digest
+        ),
         checks=tuple(CheckResult(name, Outcome.INCONCLUSIVE, reason=reason) for name in CHECK_NAMES),
         isolation=None,
         baseline=(),

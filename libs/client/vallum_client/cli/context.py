@@ -92,7 +92,7 @@ class Session:
     def say(self, text: str = "") -> None:
         """Print a line for people."""
         if not self.json:
-            self.console.print(text)
+            self.console.print(text, soft_wrap=len(text.split()) < 5)  # a path must stay in one piece to be copied
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> None:
         """Print a table for people; it fits 80 columns by folding long cells."""

@@ -35,12 +35,11 @@ def show(version: Version) -> int:
         session.document(profile_dict(profile))
         return Exit.GOOD
     session.say(f"[bold]{version}[/bold]  overall {_score(profile.overall)}")
-    rows = (
-        (risk.name, _score(risk.score) if risk.measured else "unmeasured", number(risk.score.probability_high, 2),
-         ", ".join(driver.evidence for driver in risk.drivers))
-        for risk in profile.risks
-    )  # fmt: skip
-    session.table(("risk", "score (90 %)", "P(>0.7)", "driven by"), rows)
+    rows = []
+    for category in profile.categories:
+        rows.append((f"[bold]{category.name}[/bold]", _score(category.score), "", ""))
+        rows += [_row(risk) for risk in profile.risks if risk.category == category.name]
+    session.table(("risk", "score (90 %)", "P(>0.7)", "driven most by"), rows)
     for recommendation in profile.recommendations:
         session.say(f"  {recommendation.risk}: {recommendation.action}")
     return Exit.GOOD
@@ -65,6 +64,13 @@ def list_register(*, limit: Annotated[int, typer.Option(min=1, max=500, help="Mo
     )  # fmt: skip
     session.table(("model", "overall (90 %)", "categories"), rows)
     return Exit.GOOD
+
+
+def _row(risk: risk_pb2.Risk) -> tuple[str, str, str, str]:
+    name = "  " + risk.name.partition(".")[2]
+    if not risk.measured:
+        return name, "unmeasured", "", ""
+    return name, _score(risk.score), number(risk.score.probability_high, 2), risk.drivers[0].evidence
 
 
 def profile_dict(profile: risk_pb2.RiskProfile) -> dict[str, Any]:

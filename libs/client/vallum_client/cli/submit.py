@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -85,12 +86,13 @@ async def _watch(client: Client, submission_id: str) -> None:
     """Show each check as it ends, until the registry knows the verdict."""
     ended = asyncio.create_task(_until_decided(client, submission_id))
     try:
-        shown = 0
+        shown, scanned = 0, False
         with session.console.status("") if not session.json else contextlib.nullcontext() as status:
             async for report in _reports(client, submission_id, ended):
                 if status is not None and report.stage:
                     status.update(f"  {report.stage} …")
-                if shown == 0 and report.HasField("scan"):
+                if not scanned and report.HasField("scan"):
+                    scanned = True
                     _say_scan(report.scan)
                 for check in report.checks[shown:]:
                     _say_check(check)
@@ -169,5 +171,5 @@ def _tell(
     session.say(f"  verdict                 [bold {colour}]{verdict}[/bold {colour}]")
     for reason in reasons:
         session.say(f"    {reason['severity']}: {reason['rule']}: {reason['message']}")
-    session.say(f"  attestation             {path}")
+    session.say(f"  attestation             {os.path.relpath(path)}")
     return _VERDICT_EXITS[verdict]

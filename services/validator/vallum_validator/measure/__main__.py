@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> int:
 def _assess(bundle: Path, thresholds: Path, answers: IO[str]) -> None:
     def show(progress: Progress) -> None:
         check = json_format.MessageToDict(wire.check_message(progress.check)) if progress.check else None
-        _say(answers, stage=progress.stage, check=check)
+        scan = json_format.MessageToDict(wire.scan_message(progress.scan)) if progress.scan else None
+        _say(answers, stage=progress.stage, check=check, scan=scan)
 
     with open_bundle(bundle) as opened:
         artifact = opened.files[0]

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +19,9 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from vallum.validator.v1 import events_pb2, evidence_pb2
-from vallum_common.bundle import Manifest
 from vallum_common.errors import Invalid
 from vallum_validator import wire
-from vallum_validator.domain import Assessment, FileReport, Step
+from vallum_validator.domain import Assessment, FileReport, Step, SubmittedFile
 from vallum_validator.service import no_evidence
 
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -52,23 +51,23 @@ class ProcessMeasurer:
     rules_digest: str
     time_limit_s: float
 
-    async def assess(self, bundle: Path, manifest: Manifest, on_step: Callable[[Step], Awaitable[None]]) -> Assessment:
+    async def assess(
+        self, bundle: Path, artifact: SubmittedFile, on_step: Callable[[Step], Awaitable[None]]
+    ) -> Assessment:
         """Scan and measure a bundle; whatever the measuring process does, this returns evidence."""
         try:
             async for answer in self._run("assess", str(bundle), str(self.thresholds)):
                 if "assessment" in answer:
                     message = events_pb2.ValidationCompleted.FromString(base64.b64decode(answer["assessment"]))
                     return wire.assessment_from(message)
-                check = answer.get("check")
-                parsed = json_format.ParseDict(check, evidence_pb2.CheckResult()) if check else None
-                await on_step(Step(answer["stage"], wire.check_from(parsed) if parsed else None))
+                await on_step(_step(answer))
             reason = "the measuring process ended without an answer"
         except _MeasurementFailed as error:
             reason = str(error)
         except (DecodeError, json_format.ParseError, KeyError, ValueError, Invalid) as error:
             reason = f"the measuring process answered what cannot be read ({type(error).__name__})"
-        log.error("measurement_failed", model=manifest.name, reason=reason)
-        return no_evidence("", reason, rules_digest=self.rules_digest, thresholds_digest=self.thresholds_digest)
+        log.error("measurement_failed", artifact=artifact.sha256, reason=reason)
+        return no_evidence(artifact, reason, rules_digest=self.rules_digest, thresholds_digest=self.thresholds_digest)
 
     async def scan(self, path: Path, name: str) -> tuple[FileReport, str]:
         """Scan one file; with the digest of the rules in force."""
@@ -79,8 +78,8 @@ class ProcessMeasurer:
             reason = "the scanning process ended without an answer"
         except _MeasurementFailed as error:
             reason = str(error)
-        nothing = no_evidence("", reason, rules_digest=self.rules_digest, thresholds_digest="").scan.files[0]
-        return replace(nothing, path=name), self.rules_digest
+        nothing = no_evidence(SubmittedFile(name, ""), reason, rules_digest=self.rules_digest, thresholds_digest="")
+        return nothing.scan.files[0], self.rules_digest
 
     async def _run(self, *arguments: str) -> AsyncIterator[Mapping[str, Any]]:
         process = await asyncio.create_subprocess_exec(
@@ -110,3 +109,12 @@ class ProcessMeasurer:
         if code != 0:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
             raise _MeasurementFailed(f"the measuring process {how}")
+
+
+def _step(answer: Mapping[str, Any]) -> Step:
+    check, scan = answer["check"], answer["scan"]
+    return Step(
+        stage=answer["stage"],
+        check=wire.check_from(json_format.ParseDict(check, evidence_pb2.CheckResult())) if check else None,
+        scan=wire.scan_from(json_format.ParseDict(scan, evidence_pb2.ScanReport())) if scan else None,
+    )
