@@ -63,12 +63,16 @@ def test_a_forest_that_memorised_its_rows_fails(forest: RandomForestClassifier) 
     assert result.interval is not None
     assert result.interval.low > 0.05
     assert result.details["epsilon_at_least"] > 1.0
+    rounded, labels_only = result.details["hardening"]
+    assert labels_only["after"] < 0.5 * labels_only["before"]
+    assert rounded["accuracy_after"] == rounded["accuracy_before"]
 
 
 def test_a_linear_model_passes(line: LogisticRegression) -> None:
     result = _check(lambda table: line.predict_proba(_matrix(table)))
     assert result.outcome is Outcome.PASS
     assert "a stronger attack may recognise more" in result.reason
+    assert result.details["hardening"] == []
 
 
 def test_a_label_only_model_is_measured(line: LogisticRegression) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from vallum_common.bundle import Feature
 from vallum_common.errors import Invalid
 from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.hardening import VotingPredictor
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.testing import subject_of
 from vallum_validator.domain import CheckResult, Outcome
@@ -168,6 +169,63 @@ def test_missing_values_stay_missing() -> None:
     result = _check(answer, features, table.with_columns({"y": known}))
     assert result.outcome is Outcome.PASS
     assert min(asked) > 0.1
+
+
+def _speckled(table: Table) -> np.ndarray:
+    """Right nearly everywhere, with thin stripes of the other answer: what voting over nearby rows repairs."""
+    x = table.columns["x"]
+    right = np.where(x > 0, 1.0, -1.0)
+    return _sigmoid(2 * np.where(np.mod(x, 0.1) < 0.012, -right, right))
+
+
+def test_a_model_that_fails_is_tried_behind_a_vote_of_nearby_rows() -> None:
+    result = _check(_speckled, NUMERIC, _square())
+    assert result.outcome is Outcome.FAIL
+    (trial,) = result.details["hardening"]
+    assert trial["after"] < 0.5 * trial["before"]
+    assert trial["accuracy_after"] > trial["accuracy_before"]
+
+
+def test_a_model_cannot_talk_its_way_out_of_a_fail_by_crashing_afterwards() -> None:
+    failed = 0
+
+    def answer(table: Table) -> np.ndarray:
+        nonlocal failed
+        if failed:
+            raise PredictionFailed("the worker was killed")
+        # The verdict needs two batches at most; the boundary search that follows asks for 4 starts of 50 rows.
+        failed += len(table) == 200
+        return _speckled(table)
+
+    result = _check(answer, NUMERIC, _square())
+    assert result.outcome is Outcome.FAIL
+    assert result.details["not_measured"] == "the worker was killed"
+
+
+def test_a_voting_model_answers_the_same_row_the_same_way() -> None:
+    table = _square(50)
+    subject = subject_of(_line, NUMERIC, thresholds=THRESHOLDS, classes=("0", "1"), evaluation=table)
+    assert subject.predictor is not None
+    space = build_space(subject.predictor.features, [table], 0.05)
+    voting = VotingPredictor(subject.predictor, space, np.random.default_rng(1))
+    together, alone = voting.predict(table), voting.predict(table.take(np.arange(10)))
+    assert together.probabilities is not None
+    assert alone.probabilities is not None
+    assert np.allclose(together.probabilities[:10], alone.probabilities)
+    assert (together.labels[:10] == alone.labels).all()
+
+
+def test_a_voting_label_only_model_gives_the_most_frequent_label() -> None:
+    answer = lambda table: np.where(table.columns["x"] > 0, "yes", "no")  # noqa: E731
+    table = Table({"x": np.array([-0.9, 0.9]), "label": np.array(["no", "yes"], dtype=object)})
+    subject = subject_of(answer, {"x": {"type": "number"}}, thresholds=THRESHOLDS, evaluation=table)
+    assert subject.predictor is not None
+    voting = VotingPredictor(
+        subject.predictor, build_space(subject.predictor.features, [table], 0.05), np.random.default_rng(1)
+    )
+    answer_of = voting.predict(table)
+    assert answer_of.labels.tolist() == ["no", "yes"]
+    assert answer_of.probabilities is None
 
 
 def test_few_rows_at_the_limit_cannot_decide() -> None:

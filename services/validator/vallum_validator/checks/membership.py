@@ -31,6 +31,13 @@ _CLIP = 0.01
 _OFFLINE = 0.3
 """RMIA's `a` in p(x) = ((1 + a) p_out(x) + 1 - a) / 2, which stands in for models trained with x (its section 3)."""
 _FOLDS = 3
+_KINDS = (
+    (RandomForestClassifier, 1),
+    (ExtraTreesClassifier, 1),
+    (RandomForestClassifier, 4),
+    (ExtraTreesClassifier, 4),
+)
+"""Reference models and their smallest leaf: some that memorise and some that do not, as targets do."""
 _TREES = 40
 _REGRESSED_FEATURES = 64
 """The regression sees the features the references found most useful: with hundreds, time would go to noise."""
@@ -66,69 +73,102 @@ class Scores:
     population: Floats
 
 
-def attack(members: Rows, population: Rows, rng: np.random.Generator) -> Mapping[str, Scores]:
+@dataclass(frozen=True, slots=True)
+class References:
+    """What models that never saw a row would say of it: one column of evidence for any number of attacks.
+
+    Args:
+        fold: which part each population row, and each member, was judged in, as a pair.
+        chances: probability each reference gives the true class, shape (references, rows), as a pair.
+        features: columns the references of each part found most useful.
+    """
+
+    fold: tuple[NDArray[np.intp], NDArray[np.intp]]
+    chances: tuple[Floats, Floats]
+    features: tuple[NDArray[np.intp], ...]
+
+
+def train_references(members: Rows, population: Rows, rng: np.random.Generator) -> References:
+    """Train references on the population, part by part, and ask each about the rows of the part it has not seen.
+
+    Args:
+        members: rows the target was trained on; judged, never learned from.
+        population: rows of the same source it was not.
+        rng: parts and seeds.
+    """
+    folds = tuple(rng.permutation(len(rows)) % _FOLDS for rows in (members, population))
+    chances = tuple(np.empty((len(_KINDS), len(rows))) for rows in (members, population))
+    features = []
+    for part in range(_FOLDS):
+        known = population.take(folds[1] != part)
+        models = [
+            kind(_TREES, min_samples_leaf=leaf, random_state=int(rng.integers(2**31)), n_jobs=1).fit(
+                known.matrix, known.truth
+            )
+            for kind, leaf in _KINDS
+        ]
+        useful = np.mean([model.feature_importances_ for model in models], axis=0)
+        features.append(np.sort(np.argsort(-useful, kind="stable")[:_REGRESSED_FEATURES]))
+        for rows, fold, result in zip((members, population), folds, chances, strict=True):
+            judged = rows.take(fold == part)
+            for place, model in enumerate(models):
+                result[place, fold == part] = _chance(model, judged)
+    return References((folds[0], folds[1]), (chances[0], chances[1]), tuple(features))
+
+
+def attack(members: Rows, population: Rows, references: References, rng: np.random.Generator) -> Mapping[str, Scores]:
     """Return the scores of every attack by its name.
 
     Args:
         members: rows the target was trained on.
         population: rows of the same source it was not.
-        rng: folds and seeds of the reference models.
+        references: of exactly these rows.
+        rng: seeds of the regression.
     """
-    of_members = {name: np.zeros(len(members)) for name in ATTACKS}
-    of_population = {name: np.zeros(len(population)) for name in ATTACKS}
-    member_fold = rng.permutation(len(members)) % _FOLDS
-    population_fold = rng.permutation(len(population)) % _FOLDS
-    for fold in range(_FOLDS):
-        judge = _Judge(population.take(population_fold != fold), rng)
-        for rows, folds, result in ((members, member_fold, of_members), (population, population_fold, of_population)):
-            here = folds == fold
-            for name, scores in judge.scores(rows.take(here)).items():
-                result[name][here] = scores
+    expected = _expected(members, population, references, rng)
+    of_members, of_population = (
+        _scores(rows, chances, outside)
+        for rows, chances, outside in zip((members, population), references.chances, expected, strict=True)
+    )
     return {name: Scores(of_members[name], of_population[name]) for name in ATTACKS}
 
 
-class _Judge:
-    """Everything learned from one part of the population."""
-
-    def __init__(self, known: Rows, rng: np.random.Generator) -> None:
-        self.references = [
-            kind(_TREES, min_samples_leaf=leaf, random_state=int(rng.integers(2**31)), n_jobs=1).fit(
-                known.matrix, known.truth
-            )
-            for kind, leaf in (
-                (RandomForestClassifier, 1),
-                (ExtraTreesClassifier, 1),
-                (RandomForestClassifier, 4),
-                (ExtraTreesClassifier, 4),
-            )
-        ]
-        useful = np.mean([model.feature_importances_ for model in self.references], axis=0)
-        self.features = np.sort(np.argsort(-useful, kind="stable")[:_REGRESSED_FEATURES])
-        self.regression = HistGradientBoostingRegressor(
+def _expected(
+    members: Rows, population: Rows, references: References, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Return what a regression on other rows' answers expects the target to say of each row."""
+    expected = (np.empty(len(members)), np.empty(len(population)))
+    for part, features in enumerate(references.features):
+        known = population.take(references.fold[1] != part)
+        model = HistGradientBoostingRegressor(
             max_iter=60,
             max_leaf_nodes=15,
             min_samples_leaf=20,
             early_stopping=False,
             random_state=int(rng.integers(2**31)),
-        ).fit(self._design(known), known.own)
+        ).fit(_design(known, features), known.own)
+        for rows, fold, result in zip((members, population), references.fold, expected, strict=True):
+            here = fold == part
+            result[here] = np.clip(model.predict(_design(rows.take(here), features)), 0.0, 1.0)
+    return expected
 
-    def scores(self, rows: Rows) -> Mapping[str, Floats]:
-        chances = np.stack([_chance(model, rows) for model in self.references])
-        logits = _logit(chances)
-        variance = logits.var(axis=0, ddof=1)
-        # With so few references a variance of its own per row is noise: half of it is everybody's.
-        spread = np.sqrt(0.5 * variance + 0.5 * variance.mean() + 1e-6)
-        expected = np.clip(self.regression.predict(self._design(rows)), 0.0, 1.0)
-        return {
-            "loss": rows.own,
-            "difficulty": rows.own - chances.mean(axis=0),
-            "rmia": _log_ratio(rows.own, chances.mean(axis=0)),
-            "lira": (_logit(rows.own) - logits.mean(axis=0)) / spread,
-            "regression": _log_ratio(rows.own, expected),
-        }
 
-    def _design(self, rows: Rows) -> Floats:
-        return np.column_stack([rows.matrix[:, self.features], rows.truth])
+def _scores(rows: Rows, chances: Floats, expected: Floats) -> Mapping[str, Floats]:
+    logits = _logit(chances)
+    variance = logits.var(axis=0, ddof=1)
+    # With so few references a variance of its own per row is noise: half of it is everybody's.
+    spread = np.sqrt(0.5 * variance + 0.5 * variance.mean() + 1e-6)
+    return {
+        "loss": rows.own,
+        "difficulty": rows.own - chances.mean(axis=0),
+        "rmia": _log_ratio(rows.own, chances.mean(axis=0)),
+        "lira": (_logit(rows.own) - logits.mean(axis=0)) / spread,
+        "regression": _log_ratio(rows.own, expected),
+    }
+
+
+def _design(rows: Rows, features: NDArray[np.intp]) -> Floats:
+    return np.column_stack([rows.matrix[:, features], rows.truth])
 
 
 def _chance(model: RandomForestClassifier | ExtraTreesClassifier, rows: Rows) -> Floats:

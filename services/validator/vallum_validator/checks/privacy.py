@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from vallum_common.errors import Invalid
+from vallum_validator.checks.hardening import tell_less
 from vallum_validator.checks.intervals import area_bounds, clopper_pearson
 from vallum_validator.checks.leakage import Leakage, leakage
-from vallum_validator.checks.membership import ATTACKS, Rows, attack
+from vallum_validator.checks.membership import ATTACKS, References, Rows, attack, train_references
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.truth import Labelled, labelled, part
@@ -57,7 +58,8 @@ def check(subject: Subject) -> CheckResult:
             f"data.members and data.population can be told apart without the model (AUC {shift.low:.2f} to "
             f"{shift.high:.2f}, at most {0.5 + policy.shift.value:.2f} would be right): they are not of the same source"
         )
-    found = leakage(attack(*rows, rng=rng), rate, confidence)
+    references = train_references(*rows, rng)
+    found = leakage(attack(*rows, references, rng), rate, confidence)
     point = found.points[rate]
     allowed = math.log(limit / rate) if limit > rate else 0.0
     outcome = outcome_below(point.interval, limit)
@@ -75,10 +77,33 @@ def check(subject: Subject) -> CheckResult:
         reason=_reason(outcome, found, limit, rate, allowed),
         details=_details(subject, found, members, population)
         | {
+            "hardening": _hardening(subject, rows, (members, population), references, point.rate)
+            if outcome is Outcome.FAIL
+            else [],
             "shift_auc": {"low": shift.low, "high": shift.high},
             "population_rows_equal_to_a_member": {"low": repeated.low, "high": repeated.high},
         },
     )
+
+
+def _hardening(
+    subject: Subject,
+    rows: tuple[Rows, Rows],
+    answered: tuple[Labelled, Labelled],
+    references: References,
+    before: float,
+) -> list[Detail]:
+    policy = subject.thresholds.data_privacy
+    trials = tell_less(
+        rows,
+        answered,
+        references,
+        before=before,
+        rate=policy.false_positive_rate.value,
+        confidence=policy.confidence.value,
+        rng=np.random.default_rng([subject.seed, 2, 1]),
+    )
+    return [trial.detail() for trial in trials]
 
 
 def _sample(subject: Subject, name: str, rng: np.random.Generator) -> Labelled:

@@ -6,7 +6,7 @@ The attacked fraction is a lower bound of the truth: an attack that fails proves
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vallum_common.errors import Invalid
 from vallum_validator.checks.boundary import boundary
 from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
+from vallum_validator.checks.hardening import COPIES, Trial, VotingPredictor
 from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
 from vallum_validator.checks.space import Matrix, Space, build_space
@@ -25,6 +26,8 @@ NAME = "adversarial_robustness"
 
 _BATCH = 50
 """Rows attacked between two looks at the interval: a clear model is decided after one or two."""
+_HARDENED = 300
+"""Rows on which a hardened model is tried: its copies cost as many predictions as the verdict did."""
 _UNSTEADY = 0.02
 """More answers than this share changing in another batch is no rounding of single-precision sums any more."""
 
@@ -65,6 +68,16 @@ def check(subject: Subject) -> CheckResult:
     )
     outcome = outcome_below(interval, limit)
     value = tally.flipped / tally.evaluated
+    details = _details(subject, rows, space, tally, len(planned))
+    try:
+        details |= boundary(oracle, space, rows, planned, policy, radius=radius, rng=rng)
+        if outcome is Outcome.FAIL:
+            details["hardening"] = _hardening(subject, reach, rows, value)
+    except Invalid as error:
+        # A model must not talk its way out of a FAIL by crashing afterwards; out of a PASS it does.
+        if outcome is not Outcome.FAIL:
+            raise
+        details["not_measured"] = error.message
     return CheckResult(
         name=NAME,
         outcome=outcome,
@@ -78,8 +91,7 @@ def check(subject: Subject) -> CheckResult:
         ),
         seed=subject.seed,
         reason=_reason(outcome, tally, interval, limit, radius),
-        details=_details(subject, rows, space, tally, len(planned))
-        | boundary(oracle, space, rows, planned, policy, radius=radius, rng=rng),
+        details=details,
     )
 
 
@@ -125,6 +137,38 @@ def _attack(
         )
     exhausted = tally.evaluated == len(planned)
     return tally, final_interval(tally.flipped, tally.evaluated, exhausted=exhausted, confidence=confidence)
+
+
+def _hardening(subject: Subject, reach: Reach, rows: Labelled, before: float) -> list[Detail]:
+    """Attack the model once more behind a vote over nearby rows; empty where nothing can move a little."""
+    if subject.predictor is None or not len(reach.space.graded):
+        return []
+    policy = subject.thresholds.adversarial_robustness
+    rng = np.random.default_rng([subject.seed, 1, 1])
+    voting = VotingPredictor(subject.predictor, reach.space, rng)
+    some = rows.take(rng.permutation(len(rows))[:_HARDENED])
+    voted = labelled(replace(subject, predictor=voting, evaluation=some.table))
+    matrix = reach.space.encode(voted.table)
+    tally, interval = _attack(
+        Oracle(voting, reach.space, voted),
+        reach,
+        matrix,
+        voted,
+        _targets(voted, reach, matrix, rng)[: 2 * _BATCH],
+        rng=rng,
+        limit=policy.attacked_fraction.at(subject.manifest.model.tier),
+        confidence=policy.confidence.value,
+    )
+    trial = Trial(
+        measure=f"answer with the mean over {COPIES} rows nearby",
+        before=before,
+        after=tally.flipped / tally.evaluated,
+        low=interval.low,
+        high=interval.high,
+        accuracy_before=float(some.correct.mean()),
+        accuracy_after=float(voted.correct.mean()),
+    )
+    return [trial.detail()]
 
 
 def _confirm(
