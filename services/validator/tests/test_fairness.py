@@ -10,14 +10,16 @@ import pytest
 
 from vallum_validator.checks import load_thresholds, run_check
 from vallum_validator.checks.disparity import Criterion, gap, impact
-from vallum_validator.checks.groups import Confusion, confusion
+from vallum_validator.checks.groups import Confusion, Family, confusion, families
+from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.testing import subject_of
+from vallum_validator.checks.truth import labelled
 from vallum_validator.domain import CheckResult, Outcome
 from vallum_validator.table import Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
 FEATURES: dict[str, dict[str, Any]] = {"score": {"type": "number"}}
-CRITERION = Criterion(limit=0.8, least_share=0.02, confidence=0.95, comparisons=1)
+CRITERION = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=0.95)
 
 
 def _answer(table: Table) -> np.ndarray:
@@ -182,7 +184,7 @@ def test_the_detectable_ratio_shrinks_with_fewer_rows_and_stays_below_the_limit(
 
 
 def test_a_gap_by_hand() -> None:
-    found = gap(np.array([30, 10]), np.array([100, 100]), np.array([True, True]), 2, 0.95)
+    found = gap(np.array([30, 10]), np.array([100, 100]), np.array([True, True]), 0.9)
     assert found is not None
     assert found.value == pytest.approx(0.2)
     assert (found.highest, found.lowest) == (0, 1)
@@ -195,7 +197,7 @@ def test_a_gap_by_hand() -> None:
 def test_a_fair_model_is_refused_at_most_at_the_declared_rate(rows: int) -> None:
     rng = np.random.default_rng(6)
     shares = np.array([0.58, 0.28, 0.048, 0.048, 0.021, 0.011, 0.006, 0.004, 0.004])
-    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, comparisons=len(shares) - 1)
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=1 - 0.05 / 8)
     refused = 0
     for _ in range(400):
         size = np.maximum(rng.multinomial(rows, shares / shares.sum()), 1)
@@ -208,7 +210,7 @@ def test_a_fair_model_is_refused_at_most_at_the_declared_rate(rows: int) -> None
 def test_a_group_selected_six_tenths_as_often_is_found_and_never_passes() -> None:
     rng = np.random.default_rng(7)
     size = np.array([11_000, 8_000, 1_000])
-    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, comparisons=2)
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=0.975)
     outcomes = []
     for _ in range(200):
         selected = rng.binomial(size, [0.24, 0.24, 0.6 * 0.24])
@@ -216,3 +218,42 @@ def test_a_group_selected_six_tenths_as_often_is_found_and_never_passes() -> Non
         outcomes.append(found.outcome if found else None)
     assert outcomes.count(Outcome.FAIL) / 200 > 0.6
     assert Outcome.PASS not in outcomes
+
+
+def _families(rows: int, seed: int) -> tuple[Family, ...]:
+    rng = np.random.default_rng(seed)
+    sex = rng.choice(np.array(["f", "m"], dtype=object), rows, p=[0.35, 0.65])
+    race = rng.choice(np.array(["a", "b", "c"], dtype=object), rows, p=[0.8, 0.12, 0.08])
+    score = np.where(rng.random(rows) < 0.3, 1.0, -1.0)
+    label = np.array(["1" if each > 0 else "0" for each in score], dtype=object)
+    table = Table({"score": score, "sex": sex, "race": race, "label": label})
+    subject = subject_of(_answer, FEATURES, thresholds=THRESHOLDS, classes=("0", "1"), evaluation=table)
+    return families(labelled(subject), ("sex", "race"), 12)
+
+
+def test_cells_sum_to_the_groups_of_every_family() -> None:
+    found = _families(500, 1)
+    for family in found:
+        summed = np.zeros_like(family.counts)
+        np.add.at(summed, family.group_of_cell, found[-1].counts)
+        assert (summed == family.counts).all()
+
+
+def test_overlapping_groups_pay_less_than_strangers_and_one_comparison_pays_nothing() -> None:
+    found = _families(5_000, 2)
+    comparisons = sum(len(family.names) - 1 for family in found)
+    needed = simultaneous_confidence(found, (1,), 0.95, np.random.default_rng(0))
+    assert 0.95 < needed < 1 - 0.05 / comparisons
+    assert simultaneous_confidence(found[:1], (1,), 0.95, np.random.default_rng(0)) == 0.95
+
+
+def test_simultaneous_intervals_hold_together_as_often_as_declared() -> None:
+    missed = 0
+    for seed in range(200):
+        found = _families(4_000, 100 + seed)
+        needed = simultaneous_confidence(found, (1,), 0.95, np.random.default_rng(seed))
+        criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=needed)
+        measured = [impact(confusion(family.counts, 1), criterion) for family in found]
+        # All groups are selected alike, so the true ratio is one everywhere.
+        missed += any(each is not None and ((each.low > 1) | (each.high < 1)).any() for each in measured)
+    assert missed / 200 <= 0.08

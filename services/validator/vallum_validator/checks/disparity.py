@@ -59,18 +59,13 @@ class Criterion:
         limit: smallest allowed ratio.
         least_share: below this share of the rows a group is judged with the other small ones only.
         confidence: of the verdict.
-        comparisons: number of groups compared in the whole check, which the simultaneous intervals pay for.
+        simultaneous: two-sided confidence of one interval such that all of them hold together at `confidence`.
     """
 
     limit: float
     least_share: float
     confidence: float
-    comparisons: int
-
-    @property
-    def simultaneous(self) -> float:
-        """Two-sided confidence of one interval out of many (Bonferroni)."""
-        return 1 - (1 - self.confidence) / max(1, self.comparisons)
+    simultaneous: float
 
     @property
     def alone(self) -> float:
@@ -165,17 +160,23 @@ class Gap:
     unestimable: tuple[int, ...]
 
 
-def gap(hits: Counts, trials: Counts, large: NDArray[np.bool_], comparisons: int, confidence: float) -> Gap | None:
-    """Return the largest gap of `hits / trials` between large groups; `None` where fewer than two can be estimated."""
+def gap(hits: Counts, trials: Counts, large: NDArray[np.bool_], confidence: float) -> Gap | None:
+    """Return the largest gap of `hits / trials` between large groups; `None` where fewer than two can be estimated.
+
+    Args:
+        hits: per group.
+        trials: per group, same shape.
+        large: which groups count.
+        confidence: that every interval between two of these groups holds pays once more for the choice of the pair.
+    """
     empty = tuple(int(place) for place in np.flatnonzero(trials == 0))
     places = np.flatnonzero(large & (trials > 0))
     if len(places) < 2:
         return None
     rate = hits[places] / trials[places]
     highest, lowest = places[int(rate.argmax())], places[int(rate.argmin())]
-    pairs = max(1, comparisons * (comparisons - 1) // 2)
-    low, high = difference_bounds(
-        hits[highest], trials[highest], (float(hits[lowest]), float(trials[lowest])), 1 - (1 - confidence) / pairs
-    )
+    # Both ends were picked for being extreme: any group may be either.
+    paid = 1 - (1 - confidence) / len(places)
+    low, high = difference_bounds(hits[highest], trials[highest], (float(hits[lowest]), float(trials[lowest])), paid)
     value = float(rate.max() - rate.min())
     return Gap(value, Interval(max(0.0, float(low)), min(1.0, float(high))), int(highest), int(lowest), empty)

@@ -14,6 +14,7 @@ import numpy as np
 from vallum_common.errors import Invalid
 from vallum_validator.checks.disparity import Criterion, Gap, Impact, gap, impact
 from vallum_validator.checks.groups import Confusion, Counts, Family, confusion, families
+from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.truth import Labelled, labelled, runnable
 from vallum_validator.domain import CheckResult, Detail, Outcome
@@ -50,11 +51,12 @@ def check(subject: Subject) -> CheckResult:
     rows = labelled(subject)
     found = families(rows, subject.manifest.data.sensitive, int(policy.most_groups.value))
     answers = _answers(subject, rows)
+    rng = np.random.default_rng([subject.seed, 3])
     criterion = Criterion(
         limit=policy.disparate_impact.at(tier),
         least_share=policy.least_share.value,
         confidence=policy.confidence.value,
-        comparisons=len(answers) * sum(len(family.names) - 1 for family in found),
+        simultaneous=simultaneous_confidence(found, answers, policy.confidence.value, rng),
     )
     compared = _compare(found, rows, answers, criterion)
     if not compared:
@@ -71,7 +73,7 @@ def check(subject: Subject) -> CheckResult:
         samples=len(rows),
         method=(
             f"disparate-impact(worst-ratio-to-most-selected,least_share={criterion.least_share:g},"
-            f"comparisons={criterion.comparisons})+mover-r-wilson+bonferroni"
+            f"simultaneous={criterion.simultaneous:.5f})+mover-r-wilson+multinomial-bootstrap-max-t"
         ),
         seed=subject.seed,
         reason=_reason(outcome, worst, criterion, compared, gap_limit),
@@ -104,7 +106,7 @@ def _compare(
             large = seen.rows >= criterion.least_share * seen.rows.sum()
             rates = ((seen.hits, seen.actual), (seen.false_alarms, seen.others))
             gaps = {
-                name: gap(hits, trials, large, criterion.comparisons + 1, criterion.confidence)
+                name: gap(hits, trials, large, criterion.simultaneous)
                 for name, (hits, trials) in zip(_GAPS, rates, strict=True)
             }
             compared.append(_Comparison(family, rows.classes[answer], seen, measured, gaps))

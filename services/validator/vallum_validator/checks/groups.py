@@ -34,11 +34,13 @@ class Family:
         columns: the sensitive columns it crosses.
         names: one per group, e.g. `Female` or `Female x Black`.
         counts: rows by group, true and predicted class, shape (groups, classes, classes).
+        group_of_cell: for each group of the family that crosses all columns, the group here that holds it.
     """
 
     columns: tuple[str, ...]
     names: tuple[str, ...]
     counts: Counts
+    group_of_cell: NDArray[np.intp]
 
     @property
     def title(self) -> str:
@@ -100,10 +102,13 @@ def families(rows: Labelled, sensitive: Sequence[str], most_groups: int) -> tupl
             raise Invalid(f"data.evaluation has no column {name!r}, which data.sensitive names")
         coded.append(_coded(rows.table.columns[name], most_groups))
     pairs = itertools.combinations(range(len(sensitive)), 2)
+    every = tuple(range(len(sensitive)))
+    cell = np.ravel_multi_index([codes for _, codes in coded], _sizes(coded, every))
     crosses: list[tuple[int, ...]] = [(place,) for place in range(len(sensitive))] + [*pairs]
     if len(sensitive) > 2:
-        crosses.append(tuple(range(len(sensitive))))
-    return tuple(_family(rows, sensitive, coded, cross) for cross in crosses)
+        crosses.append(every)
+    first_of_cell = np.unique(cell, return_index=True)[1]
+    return tuple(_family(rows, sensitive, coded, cross, first_of_cell) for cross in crosses)
 
 
 def _family(
@@ -111,10 +116,9 @@ def _family(
     sensitive: Sequence[str],
     coded: Sequence[tuple[tuple[str, ...], NDArray[np.intp]]],
     cross: tuple[int, ...],
+    first_of_cell: NDArray[np.intp],
 ) -> Family:
-    sizes = [len(coded[place][0]) for place in cross]
-    if np.prod([float(size) for size in sizes]) > _CELLS:
-        raise Invalid(f"data.sensitive makes {np.prod(sizes)} groups; at most {_CELLS} can be compared")
+    sizes = _sizes(coded, cross)
     code = np.ravel_multi_index([coded[place][1] for place in cross], sizes)
     present, group = np.unique(code, return_inverse=True)
     parts = np.unravel_index(present, sizes)
@@ -125,7 +129,15 @@ def _family(
     classes = len(rows.classes)
     flat = (group * classes + rows.truth) * classes + rows.predicted
     counts = np.bincount(flat, minlength=len(present) * classes**2).reshape(len(present), classes, classes)
-    return Family(tuple(sensitive[place] for place in cross), names, counts.astype(np.int64))
+    columns = tuple(sensitive[place] for place in cross)
+    return Family(columns, names, counts.astype(np.int64), group[first_of_cell])
+
+
+def _sizes(coded: Sequence[tuple[tuple[str, ...], NDArray[np.intp]]], cross: tuple[int, ...]) -> list[int]:
+    sizes = [len(coded[place][0]) for place in cross]
+    if np.prod([float(size) for size in sizes]) > _CELLS:
+        raise Invalid(f"data.sensitive makes more than {_CELLS} groups; that many cannot be compared")
+    return sizes
 
 
 def _coded(column: Column, most_groups: int) -> tuple[tuple[str, ...], NDArray[np.intp]]:
