@@ -37,11 +37,10 @@ class Platform:
     """A platform of the demo's own, as `vallum up` starts it."""
 
     def __init__(self) -> None:
-        self.log = ROOT / DATA / "up.log"
+        self.log = ROOT / f"{DATA}.log"
 
     def __enter__(self) -> Platform:
         shutil.rmtree(ROOT / DATA, ignore_errors=True)
-        (ROOT / DATA).mkdir(mode=0o700)
         command = [VALLUM, "up", "--data", str(DATA), "--port-base", str(free_base())]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)

@@ -38,6 +38,7 @@ def up(
     broker: Annotated[str, typer.Option(help="`local`, or HOST:PORT of a Kafka cluster.")] = "local",
     database: Annotated[str, typer.Option(help="`local`, or the URL of a PostgreSQL server.")] = "local",
     artifacts: Annotated[str, typer.Option(help="URL of the artefact store; a folder in DIR unless given.")] = "",
+    policies: Annotated[Path | None, typer.Option(help="Folder of policy files; the house's own unless given.")] = None,
     port_base: Annotated[int, typer.Option(min=1024, max=65000, help="First port; the services follow.")] = 7400,
 ) -> int:
     """Start the five services here, and Kafka and PostgreSQL with them; Ctrl-C stops."""
@@ -46,7 +47,7 @@ def up(
     from vallum_local.topics import platform_topics
     from vallum_local.up import run_up
 
-    options = PlatformOptions(data, Ports(port_base), broker, database, artifacts or None)
+    options = PlatformOptions(data, Ports(port_base), broker, database, artifacts or None, policies)
     return run_up(options, platform_topics())
 
 

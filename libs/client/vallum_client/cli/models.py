@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import textwrap
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,6 +16,9 @@ from vallum_common.errors import NotFound
 
 Version = Annotated[str, typer.Argument(metavar="M@V", help="Model and version, e.g. adult-income@1.2.0.")]
 Environment = Annotated[str, typer.Option(help="Where it serves, e.g. production.")]
+_REASON_WIDTH: Final = 145
+"""What people see of a reason; --json has all of it."""
+
 Reason = Annotated[str, typer.Option(help="Why; written into the history.")]
 
 
@@ -157,12 +161,14 @@ def history(
                     "to_state": _state(e.entry.to_state)} for e in found]  # fmt: skip
         session.document({"entries": entries})
         return Exit.GOOD
-    rows = (
-        (e.entry.at.ToJsonString()[:19], e.model.version, e.entry.action, _state(e.entry.to_state), e.entry.actor,
-         e.entry.reason)
-        for e in found
-    )  # fmt: skip
-    session.table(("when (UTC)", "version", "what", "state", "who", "why"), rows)
+    for e in found:
+        where = f" in {e.entry.environment}" if e.entry.environment else ""
+        state = _state(e.entry.to_state)
+        session.say(
+            f"{e.entry.at.ToJsonString()[:19]}  {e.model.version}  {e.entry.action}{where} by {e.entry.actor} → {state}"
+        )
+        if e.entry.reason:
+            session.say(f"    {textwrap.shorten(e.entry.reason, _REASON_WIDTH)}")
     return Exit.GOOD
 
 

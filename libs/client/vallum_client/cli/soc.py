@@ -10,7 +10,7 @@ import typer
 from vallum.monitor.v1 import events_pb2, monitor_service_pb2
 from vallum.validator.v1 import evidence_pb2
 from vallum_client.cli.audit import parse_time
-from vallum_client.cli.context import Exit, as_dict, number, plain_enum, session, split_version
+from vallum_client.cli.context import Exit, as_dict, plain_enum, session, split_version
 from vallum_client.cli.models import Environment, Version
 from vallum_client.client import Client
 from vallum_client.traffic import batches, read_traffic
@@ -80,12 +80,11 @@ def metrics() -> int:
     if session.json:
         session.document({name: _metric(metric) for name, metric in found.items()})
         return Exit.GOOD
-    rows = (
-        (name, number(_metric(metric)["value"], 2), metric.formula,
-         ", ".join(f"{key}={value:g}" for key, value in sorted(metric.inputs.items())))
-        for name, metric in found.items()
-    )  # fmt: skip
-    session.table(("metric", "value", "formula", "inputs"), rows)
+    for name, metric in found.items():
+        value = f"{metric.value:.3g}" if metric.HasField("value") else "–"
+        session.say(f"[bold]{name:<30}[/bold] {value}")
+        session.say(f"    {metric.formula}")
+        session.say(f"    {', '.join(f'{key} {amount:.3g}' for key, amount in sorted(metric.inputs.items()))}")
     return Exit.GOOD
 
 
