@@ -123,7 +123,7 @@ def assess(
             model = workers.enter_context(_open(files[Role.ARTIFACT], reports[Role.ARTIFACT], manifest, data, holding))
             notes.append(model.why_not)
         subject = _subject(manifest, data, model, files.get(Role.CARD), thresholds, seed)
-        checks = _check(subject, model, [name for name in CHECK_NAMES if name in only], on_progress)
+        checks = run_checks(subject, model, [name for name in CHECK_NAMES if name in only], on_progress)
     with _stage("baseline", on_progress):
         baseline = _baseline(manifest, data, model)
     return Assessment(
@@ -160,12 +160,17 @@ def _scanned(report: FileReport) -> str:
 
 
 def _read(files: Mapping[Role, Path], reports: Mapping[Role, FileReport], manifest: Manifest, holding: Holding) -> Data:
-    present = [role for role in _DATA_ROLES if role in files]
-    hostile = {role for role in present if reports[role].verdict is ScanVerdict.MALICIOUS}
-    data = read_data({role: files[role] for role in present if role not in hostile}, manifest, holding)
-    refused = {role: f"not opened: {_scanned(reports[role])}" for role in present if role in hostile}
-    absent = {role: f"the manifest names no data.{role.value}" for role in _DATA_ROLES if role not in files}
-    return Data(data.tables, {**refused, **data.missing, **absent})
+    opened: dict[Role, Path] = {}
+    refused: dict[Role, str] = {}
+    for role in _DATA_ROLES:
+        if role not in files:
+            refused[role] = f"the manifest names no data.{role.value}"
+        elif reports[role].verdict is ScanVerdict.MALICIOUS:
+            refused[role] = f"it was not opened: {_scanned(reports[role])}"
+        else:
+            opened[role] = files[role]
+    data = read_data(opened, manifest, holding)
+    return Data(data.tables, {**refused, **data.missing})
 
 
 @contextlib.contextmanager
@@ -214,10 +219,17 @@ def _card(path: Path | None) -> tuple[str | None, str]:
         return None, f"the card is not UTF-8 text (byte {error.start})"
 
 
-def _check(
+def run_checks(
     subject: Subject, model: OpenedModel, names: Sequence[str], on_progress: Callable[[Progress], None]
 ) -> tuple[CheckResult, ...]:
-    """Run the checks; a pass that a model earned before it misbehaved does not stand."""
+    """Run checks one after the other; a pass that a model earned before it misbehaved does not stand.
+
+    Args:
+        subject: what they measure.
+        model: asked once more after the last check, whether it still gives its first answers.
+        names: of the checks, in the order they are run.
+        on_progress: told when each begins and ends.
+    """
     results: list[CheckResult] = []
     asked: set[str] = set()
     for name in names:
@@ -230,7 +242,6 @@ def _check(
     if not asked or model.predictor is None:
         return tuple(results)
     with contextlib.suppress(VallumError):
-        # After all it was asked, does it still give its first answers?
         model.predictor.confirm()
     why = model.predictor.failure
     return tuple(_distrusted(result, why) if why and result.name in asked else result for result in results)

@@ -58,14 +58,16 @@ class Limits:
 
     Args:
         memory_bytes: private memory; more kills it.
-        start_s: seconds from its start to its first answer; libraries are loaded in them.
-        call_s: seconds for one answer.
+        start_s: seconds from its start to its first answer.
+        load_s: seconds for loading a model or reading a file, with the libraries that takes.
+        call_s: seconds for any other answer.
         total_s: seconds for all answers together, so that a model that is slow on purpose ends too.
         open_files: file descriptors.
     """
 
     memory_bytes: int = 2 * 1024**3
-    start_s: float = 120.0
+    start_s: float = 60.0
+    load_s: float = 120.0
     call_s: float = 60.0
     total_s: float = 900.0
     open_files: int = 64

@@ -42,7 +42,7 @@ class Data:
     """The data files of a submission.
 
     Args:
-        tables: those that could be read, the evaluation data first.
+        tables: those that could be read; the evaluation data, if among them, first.
         missing: role of each of the others to the reason.
     """
 
@@ -138,5 +138,5 @@ def _check_askable(form: str, manifest: Manifest, data: Data) -> None:
     if not manifest.data.features:
         raise Invalid("the model was not asked: the manifest names no data.features")
     if not data.tables:
-        reasons = "; ".join(dict.fromkeys(data.missing.values())) or "the manifest names no data"
-        raise Invalid(f"the model was not asked, for there are no rows: {reasons}")
+        reason = data.missing.get(Role.EVALUATION, "the manifest names no data.evaluation")
+        raise Invalid(f"the model was not asked, for there are no rows: {reason}")

@@ -67,7 +67,7 @@ class SandboxPredictor:
         self._ledger = QueryLedger()
         self._reference: tuple[Table, Predictions] | None = None
         self.failure = ""
-        self._call({"command": "load", **self._description(artifact, form)}, {})
+        self._call({"command": "load", **self._description(artifact, form)}, {}, seconds=worker.limits.load_s)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -163,11 +163,13 @@ class SandboxPredictor:
         self._worker.close()
         return PredictionFailed(self.failure)
 
-    def _call(self, head: Mapping[str, object], arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+    def _call(
+        self, head: Mapping[str, object], arrays: Mapping[str, Array], *, seconds: float | None = None
+    ) -> Mapping[str, Array]:
         if self.failure:
             raise PredictionFailed(self.failure)
         try:
-            return self._worker.call(head, arrays).arrays
+            return self._worker.call(head, arrays, seconds=seconds).arrays
         except WorkerFailed as error:
             self.failure = error.message
             raise PredictionFailed(error.message) from error

@@ -57,19 +57,19 @@ class Worker:
         landlock_abi: Callable[[], int] = kernel_landlock_abi,
     ) -> None:
         self._name = name
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._clock = clock
         self._failure = ""
         self._spent_s = 0.0
         self._sequence = 0
         confinement = confinement_for(landlock_abi(), allow_weaker=allow_weaker_isolation)
-        self._child = launch(confinement, [path.resolve(strict=True) for path in readable], self._limits)
+        self._child = launch(confinement, [path.resolve(strict=True) for path in readable], self.limits)
         try:
             self._selector = selectors.DefaultSelector()
             for descriptor in (self._child.to_child, self._child.from_child):
                 os.set_blocking(descriptor, False)
-            own_limit = None if confinement.by_sandlock else self._limits.memory_bytes
-            greeting = self.call({"command": "hello", "address_space": own_limit}, seconds=self._limits.start_s)
+            own_limit = None if confinement.by_sandlock else self.limits.memory_bytes
+            greeting = self.call({"command": "hello", "address_space": own_limit}, seconds=self.limits.start_s)
             reached = tuple(what for what in _REACHES if what in greeting.head.get("reached", _REACHES))
             held = confinement.isolation()
             # A plain process is known to reach everything; that is already in words.
@@ -112,7 +112,7 @@ class Worker:
             raise WorkerFailed(self._failure)
         self._sequence += 1
         request = encode(Frame({**head, "sequence": self._sequence}, arrays or {}))
-        allowed_s = min(seconds or self._limits.call_s, max(0.0, self._limits.total_s - self._spent_s))
+        allowed_s = min(seconds or self.limits.call_s, max(0.0, self.limits.total_s - self._spent_s))
         began = self._clock()
         try:
             frame = self._exchange(request, began + allowed_s)

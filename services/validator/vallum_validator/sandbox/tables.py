@@ -56,7 +56,7 @@ def read_table(worker: Worker, part: str, path: Path, manifest: Manifest) -> Tab
     beside = [name for name in (label, *data.sensitive) if name is not None and name not in data.features]
     wanted = list(dict.fromkeys([*data.features, *beside]))
     head = {"command": "open_table", "part": part, "path": str(path.resolve()), "format": form, "wanted": wanted}
-    opened = worker.call(head).head
+    opened = worker.call(head, seconds=worker.limits.load_s).head
     rows, present = _described(opened, wanted)
     needed = wanted if part == "evaluation" else list(data.features)
     absent = [name for name in needed if name not in present]

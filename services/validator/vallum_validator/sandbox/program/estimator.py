@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from vallum_validator.sandbox.frames import Array
 from vallum_validator.sandbox.program.rows import CATEGORICAL, Input, Rows, travelling
@@ -90,10 +89,14 @@ class Estimator:
         if count is not None and int(count) != len(names):
             raise ValueError(f"the model was fitted on {int(count)} features, the manifest names {len(names)}")
 
-    def _frame(self, rows: Rows) -> pd.DataFrame:
+    def _frame(self, rows: Rows) -> Any:
+        import pandas as pd
+
         return pd.DataFrame({one.name: self._column(rows, one) for one in self._inputs})
 
     def _column(self, rows: Rows, feature: Input) -> Any:
+        import pandas as pd
+
         if feature.type == CATEGORICAL:
             codes = rows.code(feature.name)
             if self._as_category:
