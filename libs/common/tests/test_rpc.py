@@ -169,3 +169,15 @@ async def test_an_answer_from_elsewhere_keeps_its_kind_without_details() -> None
         with pytest.raises(Invalid, match="not ours"), peer_errors("it"):
             await channel.unary_unary("/x/y")(b"")
     await server.stop(0)
+
+
+def test_peer_that_goes_away_in_the_middle_of_a_request_stream_is_unavailable() -> None:
+    """https://github.com/grpc/grpc/issues/36066: grpc.aio calls it INTERNAL."""
+    broken = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details="Internal error from Core"
+    )
+    with (
+        pytest.raises(Unavailable, match="registry does not answer: Internal error from Core"),
+        peer_errors("registry"),
+    ):
+        raise broken

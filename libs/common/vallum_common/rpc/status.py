@@ -33,6 +33,7 @@ _KINDS_OF_CODES: Final = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Kind.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.EXHAUSTED,
 }
+_TRANSPORT: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
 
 
 class Unauthenticated(VallumError):
@@ -79,7 +80,8 @@ def peer_errors(peer: str) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        # Without our details it was the transport that spoke, not the peer.
-        if error.code() is grpc.StatusCode.UNAVAILABLE and rpc_status.from_call(error) is None:
+        # Without our details it was the transport that spoke, not the peer. grpc.aio says INTERNAL where a peer goes
+        # away in the middle of a request stream (grpc/grpc#36066); our own INTERNAL always has details.
+        if error.code() in _TRANSPORT and rpc_status.from_call(error) is None:
             raise Unavailable(f"{peer} does not answer: {error.details()}") from error
         raise from_rpc_error(error) from error
