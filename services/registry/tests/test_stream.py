@@ -34,9 +34,7 @@ def hear(any_registry, heard):
     handle = each(heard)
 
     async def arrive(*messages):
-        events = [
-            Event(f"e-{n}", "vallum/test", "m@1", "m", dt.datetime.now(dt.UTC), m) for n, m in enumerate(messages)
-        ]
+        events = [Event(f"e-{n}", "vallum/test", "m@1", "m", START, message) for n, message in enumerate(messages)]
         async with any_registry.store.database.transaction() as transaction:
             await handle(transaction, events)
 

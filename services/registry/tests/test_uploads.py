@@ -249,3 +249,14 @@ async def test_abandoned_uploads_are_forgotten(registry, given, sequence, clock)
     clock.advance(2 * 3600)
     assert await registry.uploads.sweep() == {given.upload_id}
     assert await registry.uploads.progress(given.upload_id) == Progress(0)
+
+
+async def test_abandoned_uploads_are_forgotten_at_the_start(registry, given, sequence, clock):
+    with pytest.raises(ConnectionError):
+        await registry.uploads.submit(given.header(), cut(given.chunks(sequence), 1), submitter="ci")
+    clock.moment = dt.datetime.now(dt.UTC) + dt.timedelta(hours=25)
+    sweeping = asyncio.create_task(registry.uploads.keep_sweeping())
+    while registry.spool.upload_ids():
+        await asyncio.sleep(0)
+    sweeping.cancel()
+    assert await registry.uploads.progress(given.upload_id) == Progress(0)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from vallum.registry.v1 import registry_service_pb2 as pb2
 from vallum.registry.v1 import registry_service_pb2_grpc
+from vallum_common.errors import VallumError
 from vallum_common.rpc.identity import current_caller
 from vallum_registry import wire
 from vallum_registry.domain.models import Cause
+from vallum_registry.domain.uploads import Chunk
 from vallum_registry.service.catalogue import Catalogue
 from vallum_registry.service.serving import Serving
 from vallum_registry.service.uploads import Uploads
+
+HEAR_OUT_S: Final = 10.0
+HEAR_OUT_BYTES: Final = 64 * 1024 * 1024
+"""How long, and how many bytes, an upload that is decided is still listened to."""
 
 
 class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
@@ -35,11 +43,14 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """Take an upload: a header, then the bytes of its files as one sequence, each distinct content once.
 
         The contents come in the order in which their SHA-256 first appears in `header.files`: a file under two roles
-        is sent once. A recorded upload is answered at once, so an answer may come before the last chunk is sent.
+        is sent once. Initial metadata tells that the header was accepted and chunks are awaited: who waits for it
+        before the first chunk sends nothing in vain to a registry that refuses, or has recorded the upload before.
         """
         requests = aiter(request_iterator)
-        header = wire.header_from(await anext(requests, None))
-        submission = await self._uploads.submit(header, wire.chunks_from(requests), submitter=current_caller().subject)
+        async with _hearing_out(requests):
+            header = wire.header_from(await anext(requests, None))
+            chunks = _awaited_chunks(requests, context)
+            submission = await self._uploads.submit(header, chunks, submitter=current_caller().subject)
         return pb2.SubmitModelResponse(
             submission_id=submission.submission_id, model=wire.reference_message(submission.reference)
         )
@@ -108,3 +119,34 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
 def _cause(reason: str) -> Cause:
     return wire.cause_from(current_caller().subject, reason)
+
+
+async def _awaited_chunks(requests: AsyncIterator[pb2.SubmitModelRequest], context: Any) -> AsyncIterator[Chunk]:
+    await context.send_initial_metadata(())
+    async for chunk in wire.chunks_from(requests):
+        yield chunk
+
+
+@contextlib.asynccontextmanager
+async def _hearing_out(requests: AsyncIterator[pb2.SubmitModelRequest]) -> AsyncIterator[None]:
+    """Let the caller end before it is answered, within bounds.
+
+    A Python client that still sends when the answer comes may see "Internal error from Core" in its place
+    (grpc/grpc#36066), and so never learn why it was refused.
+    """
+    try:
+        yield
+    except VallumError:
+        await _hear_out(requests)
+        raise
+    await _hear_out(requests)
+
+
+async def _hear_out(requests: AsyncIterator[pb2.SubmitModelRequest]) -> None:
+    heard = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HEAR_OUT_S):
+            async for request in requests:
+                heard += len(request.chunk.data)
+                if heard > HEAR_OUT_BYTES:
+                    return

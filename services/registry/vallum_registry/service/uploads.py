@@ -119,7 +119,10 @@ class Uploads:
     async def keep_sweeping(self) -> None:
         """Sweep now and every hour, until cancelled."""
         while True:
-            await self.sweep()
+            try:
+                await self.sweep()
+            except (Exhausted, Unavailable) as error:
+                log.warning("sweep_failed", reason=error.message)
             await asyncio.sleep(_SWEEP_S)
 
     async def _receive(self, plan: UploadPlan, chunks: AsyncIterator[Chunk], submitter: str) -> Submission:

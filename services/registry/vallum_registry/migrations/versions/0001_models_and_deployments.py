@@ -19,13 +19,13 @@ def upgrade() -> None:
     """Create the tables, and the rules the database itself upholds."""
     create_event_tables(op.get_bind())
     op.create_table("model", sa.Column("id", sa.Text, primary_key=True))
-    create_submission()
-    create_deployment()
-    create_records()
-    create_guards()
+    _create_submission()
+    _create_deployment()
+    _create_records()
+    _create_guards()
 
 
-def create_submission() -> None:
+def _create_submission() -> None:
     op.create_table(
         "submission",
         sa.Column("position", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
@@ -61,16 +61,9 @@ def create_submission() -> None:
         ),
     )
     op.create_index("submission_parent", "submission", ["parent_model", "parent_version"])
-    op.create_table(
-        "artifact",
-        sa.Column("sha256", sa.Text, primary_key=True),
-        sa.Column("size_bytes", sa.BigInteger, nullable=False),
-        sa.CheckConstraint(f"sha256 {SHA256}", name="artifact_sha256"),
-        sa.CheckConstraint("size_bytes > 0", name="artifact_size"),
-    )
 
 
-def create_deployment() -> None:
+def _create_deployment() -> None:
     op.create_table(
         "deployment",
         sa.Column("position", sa.BigInteger, sa.Identity(always=True), nullable=False, unique=True),
@@ -96,7 +89,14 @@ def create_deployment() -> None:
     )
 
 
-def create_records() -> None:
+def _create_records() -> None:
+    op.create_table(
+        "artifact",
+        sa.Column("sha256", sa.Text, primary_key=True),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+        sa.CheckConstraint(f"sha256 {SHA256}", name="artifact_sha256"),
+        sa.CheckConstraint("size_bytes > 0", name="artifact_size"),
+    )
     op.create_table(
         "history",
         sa.Column("position", sa.BigInteger, sa.Identity(always=True), primary_key=True),
@@ -121,7 +121,7 @@ def create_records() -> None:
     )
 
 
-def create_guards() -> None:
+def _create_guards() -> None:
     op.execute("""
         CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
