@@ -80,8 +80,10 @@ def loans(folder: Path, model_id: str, **changes: Any) -> Path:
     )
     pipeline = make_pipeline(encoder, LogisticRegression(C=0.5))
     train = frames["members"]
-    pipeline.fit(train[columns].astype({"years": float}), train["repaid"])
-    onnx = to_onnx(pipeline, train[columns].astype({"years": float})[:1], options={"zipmap": True})
+    # ONNX's ZipMap takes float32 only, so that is what the columns become.
+    table = train[columns].astype({"income": np.float32, "years": np.float32})
+    pipeline.fit(table, train["repaid"])
+    onnx = to_onnx(pipeline, table[:1], options={"zipmap": True})
     files = {f"{name}.parquet": frame for name, frame in frames.items()}
     document = manifest(model_id, "model.onnx", PEOPLE_FEATURES, "repaid", data={"sensitive": ["group"]})
     document["model"].update(changes.pop("model", {}))

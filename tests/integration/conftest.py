@@ -109,7 +109,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
     except VallumError as error:
         foundations.stop()
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no platform: {error.message}", pytrace=False)
-    folder = tmp_path_factory.mktemp("platform")
+    folder = tmp_path_factory.mktemp("vallum") / "platform"
     ports = free_ports()
     command = [
         VALLUM,
@@ -123,7 +123,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
         "--database",
         database,
     ]
-    output = folder / "up.log"
+    output = folder.with_suffix(".log")
     with output.open("wb") as log:
         process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=subprocess.STDOUT)
     wait_until(lambda: "Vallum is ready" in output.read_text() or process.poll() is not None, READY_S)

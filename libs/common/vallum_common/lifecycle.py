@@ -9,13 +9,14 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import grpc
 import structlog
 
 from vallum_common.bus.consumer import Consumer
-from vallum_common.bus.relay import Relay
+from vallum_common.bus.relay import Relay, republish
 from vallum_common.clock import Clock
 from vallum_common.database import Database, migrate
 from vallum_common.errors import Invalid, VallumError
@@ -25,6 +26,8 @@ from vallum_common.rpc.server import EdgeInterceptor, Server
 from vallum_common.settings import ServiceSettings, read_settings
 
 _HEALTH_S: Final = 1.0
+REPUBLISH_FILE: Final = "republish"
+"""`vallum outbox republish` puts it into a service's folder: the order outlives a service that cannot start."""
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +92,7 @@ def start(name: str, shape: type[Settings], build: Callable[[Settings], Service]
     configure_logging(name, level=settings.log_level)
 
     async def run() -> int:
-        return await run_service(build(settings))
+        return await run_service(build(settings), republish_when=settings.data_dir / REPUBLISH_FILE)
 
     try:
         return asyncio.run(run())
@@ -98,13 +101,20 @@ def start(name: str, shape: type[Settings], build: Callable[[Settings], Service]
         return 3 if isinstance(error, Invalid) else 1
 
 
-async def run_service(service: Service) -> int:
+async def run_service(service: Service, *, republish_when: Path | None = None) -> int:
     """Run a service until SIGTERM or SIGINT, or until one of its parts ends.
+
+    Args:
+        service: its parts.
+        republish_when: a file; where it exists, the whole outbox is sent again and the file removed.
 
     Returns:
         The exit code: 0 stopped as asked; 1 a part failed, which is in the log.
     """
     await migrate(service.database.engine, service.package)
+    if republish_when is not None and await asyncio.to_thread(republish_when.exists):
+        log.info("outbox_republished", records=await republish(service.database))
+        await asyncio.to_thread(republish_when.unlink)
     await service.server.start()
     parts: dict[str, Coroutine[Any, Any, None]] = {"relay": service.relay.run()}
     ready = []

@@ -26,10 +26,30 @@ def register(app: typer.Typer) -> None:
     checks.callback()(lambda: None)  # keeps `run` a sub-command although it is the only one
     checks.command("run")(run_checks)
     app.add_typer(checks, name="checks")
+    outbox = typer.Typer(no_args_is_help=True, help="Events on their way to Kafka.")
+    outbox.callback()(lambda: None)
+    outbox.command("republish")(republish)
+    app.add_typer(outbox, name="outbox")
     token = typer.Typer(no_args_is_help=True, help="Development tokens.")
     token.callback()(lambda: None)
     token.command("issue")(issue)
     app.add_typer(token, name="token")
+
+
+def republish(*, data: Annotated[Path, typer.Option(help="Folder of the platform.")] = _DATA) -> int:
+    """Have every service send its whole outbox again at its next start: fills a new Kafka cluster."""
+    from vallum_common.lifecycle import REPUBLISH_FILE
+    from vallum_local.ports import SERVICES
+
+    folders = [data / name for name in SERVICES if (data / name).is_dir()]
+    if not folders:
+        raise Invalid(f"no platform in {str(data)!r}; name its folder with --data")
+    for folder in folders:
+        (folder / REPUBLISH_FILE).touch()
+    if session.json:
+        session.document({"services": [folder.name for folder in folders]})
+    session.say("each service sends its outbox again at its next start; who has heard an event already will know it")
+    return Exit.GOOD
 
 
 def up(

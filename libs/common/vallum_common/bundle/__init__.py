@@ -6,6 +6,7 @@ This package never opens an artefact or a data file.
 """
 
 from vallum_common.bundle.manifest import (
+    MANIFEST_NAME,
     DataFile,
     Evaluation,
     Feature,
@@ -15,7 +16,7 @@ from vallum_common.bundle.manifest import (
     Tier,
     parse_manifest,
 )
-from vallum_common.bundle.source import MANIFEST_NAME, Bundle, BundleFile, Role, open_bundle
+from vallum_common.bundle.source import Bundle, BundleFile, Role, open_bundle
 
 __all__ = [
     "MANIFEST_NAME",

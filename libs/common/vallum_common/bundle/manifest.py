@@ -15,10 +15,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from vallum_common.errors import Invalid
 
+MANIFEST_NAME: Final = "vallum.yaml"
 MAX_MANIFEST_BYTES: Final = 256 * 1024
 """A manifest is written by a person; more is an attack or a mistake."""
 
 _SHA256: Final = r"^[0-9a-f]{64}$"
+_UNWRITABLE: Final = re.compile("[\x00\ud800-\udfff]")
+"""What YAML can escape, but no file name, database or message can hold."""
+_MAX_NAME_BYTES: Final = 255
+"""Of one step of a path, in the usual file systems."""
 
 
 class Task(StrEnum):
@@ -49,6 +54,8 @@ def _relative_path(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or "\\" in value or not path.parts or len(value) > 255:
         raise ValueError(f"{value!r} must be a relative path inside the bundle, without '..' and '\\'")
+    if any(len(part.encode()) > _MAX_NAME_BYTES for part in path.parts):
+        raise ValueError(f"{value!r} holds a name of more than {_MAX_NAME_BYTES} bytes")
     return str(path)
 
 
@@ -166,6 +173,20 @@ class Manifest(_Part):
     vendor: Vendor | None = None
     signature: RelativePath | None = None
 
+    @model_validator(mode="after")
+    def _files_can_lie_together(self) -> Manifest:
+        data = self.data
+        tables = (table.file for table in (data.evaluation, data.members, data.population) if table)
+        paths = {path for path in (self.model.artifact, *tables, self.card, self.signature) if path}
+        if MANIFEST_NAME in paths:
+            # Whoever lays the bundle out would judge the bytes of one by those of the other.
+            raise ValueError(f"{MANIFEST_NAME!r} is the manifest itself, it cannot be one of the files it names")
+        for path in sorted(paths):
+            around = {str(parent) for parent in PurePosixPath(path).parents} & {MANIFEST_NAME, *paths}
+            if around:
+                raise ValueError(f"{path!r} lies inside {around.pop()!r}, which is a file and no folder")
+        return self
+
     @property
     def name(self) -> str:
         """The model and version as people write it: `adult-income@1.2.0`."""
@@ -179,6 +200,13 @@ class _ManifestLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise Invalid(f"manifest line {self.line + 1}: aliases (*name) are not allowed")
         return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and _UNWRITABLE.search(value):
+            line = node.start_mark.line + 1
+            raise Invalid(f"manifest line {line}: {value[:80]!r} holds a zero character or half a character; remove it")
+        return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -229,18 +257,19 @@ def _one_line(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     # An unknown key explains a "missing" one beside it (a typing mistake makes both), so it is told first.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    place = ".".join(str(step) for step in first["loc"] if not str(step).startswith("function-"))
+    steps = [str(step) for step in first["loc"] if not str(step).startswith("function-")]
+    place = ": ".join(["manifest", ".".join(steps)] if steps else ["manifest"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"manifest: {place}: unknown key{_hint(first['loc'])}{more}"
+        return f"{place}: unknown key{_hint(first['loc'])}{more}"
     if first["type"] == "missing":
-        return f"manifest: {place}: is missing{more}"
+        return f"{place}: is missing{more}"
     message = first["msg"].removeprefix("Value error, ")
     value = "" if first["type"] == "value_error" else f", got {str(first['input'])[:80]!r}"
     quotes = (
         "; write it in quotes" if first["type"] == "string_type" and isinstance(first["input"], int | float) else ""
     )
-    return f"manifest: {place}: {message[0].lower()}{message[1:]}{value}{quotes}{more}"
+    return f"{place}: {message[0].lower()}{message[1:]}{value}{quotes}{more}"
 
 
 def _hint(location: tuple[int | str, ...]) -> str:

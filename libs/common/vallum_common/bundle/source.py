@@ -6,16 +6,16 @@ import contextlib
 import hashlib
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from vallum_common.bundle.manifest import Manifest, parse_manifest
+from vallum_common.bundle.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from vallum_common.errors import Invalid
 
-MANIFEST_NAME: Final = "vallum.yaml"
 MAX_ARCHIVE_BYTES: Final = 8 * 1024**3
 """What an unpacked .tar.gz may hold; a larger model is submitted as a folder."""
 MAX_ARCHIVE_ENTRIES: Final = 10_000
@@ -114,7 +114,7 @@ def _unpack(archive: Path, target: Path) -> Path:
                         f"{str(archive)!r} holds {member.name!r}, a link or device; only plain files are read"
                     )
                 tar.extract(member, target, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:  # ValueError: a zero in a name
         raise Invalid(f"{str(archive)!r} cannot be unpacked as .tar.gz: {error}") from error
     roots = [target, *sorted(entry for entry in target.iterdir() if entry.is_dir())]
     return next((root for root in roots if (root / MANIFEST_NAME).is_file()), target)
