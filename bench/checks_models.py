@@ -1,0 +1,60 @@
+"""The models and data that `checks.py` and its peers both measure: made the same way twice, from fixed seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Matrix = NDArray[np.float64]
+CELLS = tuple((data, model) for data in ("breast-cancer", "digits") for model in ("mlp", "forest"))
+TARGETS = ("forest", "forest leaf>=20", "mlp", "boosting")
+MEMBERS = 4_000
+POPULATION = 4_000
+
+
+def image_cell(data: str, model: str) -> tuple[object, Matrix, NDArray[np.intp]]:
+    """Return a fitted model and the test rows in [0, 1] that it classifies correctly, with their answers."""
+    bunch = load_breast_cancer() if data == "breast-cancer" else load_digits()
+    matrix = bunch.data - bunch.data.min(axis=0)
+    matrix = matrix / np.maximum(matrix.max(axis=0), 1e-12)
+    train, test, target, truth = train_test_split(matrix, bunch.target, test_size=0.4, random_state=0)
+    fitted = (
+        MLPClassifier((64,), max_iter=300, random_state=0)
+        if model == "mlp"
+        else RandomForestClassifier(100, random_state=0)
+    ).fit(train, target)
+    answers = fitted.predict(test)
+    return fitted, test[answers == truth], answers[answers == truth]
+
+
+def membership_target(name: str) -> tuple[object, Matrix, NDArray[np.intp]]:
+    """Return a fitted model, and rows with labels of which the first `MEMBERS` are those it was trained on."""
+    matrix, truth = make_classification(
+        MEMBERS + POPULATION, 20, n_informative=10, flip_y=0.1, class_sep=1.0, random_state=0
+    )
+    model = {
+        "forest": RandomForestClassifier(100, random_state=0),
+        "forest leaf>=20": RandomForestClassifier(100, min_samples_leaf=20, random_state=0),
+        "mlp": make_pipeline(StandardScaler(), MLPClassifier((128,), max_iter=200, random_state=0)),
+        "boosting": HistGradientBoostingClassifier(max_iter=200, random_state=0),
+    }[name]
+    return model.fit(matrix[:MEMBERS], truth[:MEMBERS]), matrix, truth
+
+
+def fairness_rows(rows: int = 100_000) -> tuple[dict[str, NDArray[np.str_]], NDArray[np.intp], NDArray[np.intp]]:
+    """Return three sensitive columns of 2, 5 and 4 values, true and predicted answers."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "sex": rng.choice(np.array(["f", "m"]), rows, p=[0.33, 0.67]),
+        "race": rng.choice(np.array(list("abcde")), rows, p=[0.85, 0.1, 0.03, 0.01, 0.01]),
+        "age": rng.choice(np.array(["18-30", "31-45", "46-60", "61+"]), rows),
+    }
+    truth = (rng.random(rows) < 0.24).astype(np.intp)
+    predicted = np.where(rng.random(rows) < 0.85, truth, 1 - truth).astype(np.intp)
+    return columns, truth, predicted
