@@ -9,7 +9,7 @@ from typing import Any, Final
 import grpc
 
 from vallum_common.errors import Invalid
-from vallum_common.rpc.server import MAX_MESSAGE_BYTES
+from vallum_common.rpc import MAX_MESSAGE_BYTES
 from vallum_common.trace import current_traceparent
 
 CALL_TIMEOUT_S: Final = 30.0

@@ -14,11 +14,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from vallum_common.errors import VallumError
+from vallum_common.rpc import MAX_MESSAGE_BYTES
 from vallum_common.rpc.identity import AccessRules, TokenVerifier, set_caller
 from vallum_common.rpc.status import Unauthenticated, to_status
 from vallum_common.trace import enter_trace
 
-MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 MAX_CONCURRENT_CALLS: Final = 500
 UNARY_DEADLINE_S: Final = 30.0
 """Imposed where the caller sets none."""
