@@ -121,7 +121,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("field", ["owner", "intended_use"])
     def test_text_the_database_cannot_keep_is_refused(self, given, limits, field):
-        with pytest.raises(Invalid, match=r"holds a zero character in 'a\\x00b'"):
+        with pytest.raises(Invalid, match="holds a zero character"):
             plan_upload(given.header(**{field: '"a\\0b"'}), limits)
 
     def test_file_the_manifest_names_must_come(self, given, limits):

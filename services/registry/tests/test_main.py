@@ -302,7 +302,9 @@ class TestService:
             await upload("1.0.0").submit(stub)
             other = Upload("1.0.0", bytes(8_000_000))
             for _ in range(10):
-                with pytest.raises(grpc.aio.AioRpcError, match=r"was used for digits@1\.0\.0 with other content") as told:
+                with pytest.raises(
+                    grpc.aio.AioRpcError, match=r"was used for digits@1\.0\.0 with other content"
+                ) as told:
                     await stub.SubmitModel(other.messages())
                 assert told.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import grpc
+
 from vallum.registry.v1 import registry_service_pb2_grpc
 from vallum_common import attestation
 from vallum_common.bus.consumer import Consumer, each
@@ -11,6 +13,7 @@ from vallum_common.bus.relay import Relay
 from vallum_common.clock import Clock, Ids, SystemClock, Uuid7Ids
 from vallum_common.database import Database
 from vallum_common.lifecycle import Service, build_server, start, system_randomness
+from vallum_common.rpc.server import Server
 from vallum_registry import stream, wire
 from vallum_registry.config import Config
 from vallum_registry.grpc_api import RegistryServicer
@@ -46,42 +49,34 @@ def build(
     store = SqlStore(database, wire.EventWriter(ids).event, changes.announce)
     artifacts = ObjectArtifacts(config.artifacts_url)
     moves = Moves(keys=attestation.load_keys(config.attestation_keys), clock=clock, ids=ids)
-    uploads = Uploads(
-        store,
-        FileSpool(config.data_dir / "uploads"),
-        artifacts,
-        limits=config.upload_limits(),
-        clock=clock,
-        ids=ids,
-    )
+    spool = FileSpool(config.data_dir / "uploads")
+    uploads = Uploads(store, spool, artifacts, limits=config.upload_limits(), clock=clock, ids=ids)
     servicer = RegistryServicer(uploads, Catalogue(store, artifacts, changes), Serving(store, moves))
     heard = stream.handlers(Decisions(moves, clock=clock), store.within)
+    consumer = Consumer(
+        "registry",
+        heard.keys(),
+        each(heard),
+        database=database,
+        bootstrap=config.kafka,
+        clock=clock,
+        randomness=randomness,
+    )
     return Service(
         package="vallum_registry",
         database=database,
-        server=build_server(
-            config,
-            {
-                "vallum.registry.v1.RegistryService": lambda server: (
-                    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, server)
-                )
-            },
-            clock=clock,
-        ),
+        server=_server(config, servicer, clock),
         relay=Relay(database, bootstrap=config.kafka, clock=clock),
-        consumers=[
-            Consumer(
-                "registry",
-                heard.keys(),
-                each(heard),
-                database=database,
-                bootstrap=config.kafka,
-                clock=clock,
-                randomness=randomness,
-            )
-        ],
+        consumers=[consumer],
         workers={"upload-sweeper": uploads.keep_sweeping},
     )
+
+
+def _server(config: Config, servicer: RegistryServicer, clock: Clock) -> Server:
+    def add(server: grpc.aio.Server) -> None:
+        registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, server)
+
+    return build_server(config, {"vallum.registry.v1.RegistryService": add}, clock=clock)
 
 
 def main() -> int:

@@ -145,7 +145,6 @@ def plan_upload(header: UploadHeader, limits: UploadLimits) -> UploadPlan:
     _within("manifest_bytes", len(header.manifest), limits.manifest_bytes)
     _within("files", len(header.files), limits.files)
     manifest = parse_manifest(header.manifest)
-    _check_texts(manifest)
     for file in header.files:
         _check_file(file)
     _check_named(manifest, header.files)
@@ -172,17 +171,6 @@ def checked_upload_id(text: str) -> str:
 def _within(name: str, value: int, limit: int) -> None:
     if value > limit:
         raise Exhausted(f"the upload has {name} = {value}; the limit is {limit}", limit=name)
-
-
-def _check_texts(manifest: Manifest) -> None:
-    # PostgreSQL keeps no text with a zero character; YAML can write one as "\\0".
-    model, lineage = manifest.model, manifest.lineage
-    vendor = manifest.vendor.name if manifest.vendor else ""
-    texts = (model.owner, model.intended_use, lineage.code, vendor, *(dataset.name for dataset in lineage.datasets))
-    paths = (path for _, path in named_files(manifest))
-    for text in (*texts, *paths):
-        if "\x00" in text:
-            raise Invalid(f"the manifest holds a zero character in {text[:80]!r}; remove it")
 
 
 def _check_file(file: BundleFile) -> None:

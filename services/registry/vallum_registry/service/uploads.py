@@ -143,11 +143,11 @@ class Uploads:
 
     async def _fill(self, plan: UploadPlan, spooled: SpooledUpload, chunks: AsyncIterator[Chunk]) -> None:
         check = ContentCheck(plan.contents)
-        for_upload = plan.header.upload_id
-        await self._taken(for_upload, lambda: _check_all(check, spooled.read()))
+        upload_id = plan.header.upload_id
+        await self._taken(upload_id, lambda: _check_all(check, spooled.read()))
         while (chunk := await self._next(chunks)) is not None:
             self._check_chunk(chunk, check.received)
-            await self._taken(for_upload, functools.partial(_check_and_append, check, spooled, chunk.data))
+            await self._taken(upload_id, functools.partial(_check_and_append, check, spooled, chunk.data))
         if check.received < plan.total_bytes:
             raise Invalid(
                 f"the upload ended after {check.received} of {plan.total_bytes} bytes; resume it from there",
@@ -191,21 +191,18 @@ class Uploads:
     async def _record(self, plan: UploadPlan, submitter: str) -> Submission:
         submission = _submission(plan, self._ids.new(), submitter, self._clock.now())
         async with self._store.begin() as unit:
-            if await unit.add_submission(submission, plan.header.manifest):
-                cause = Cause(submitter)
-                entry = HistoryEntry(
-                    submission.reference, submission.submitted_at, cause, "submitted", None, submission.state
-                )
-                await unit.add_history(entry)
-                unit.publish(ModelSubmitted(submission, plan.header.manifest))
-                log.info("model_submitted", model=submission.reference.name, submission_id=submission.submission_id)
-                return submission
-        # Another process was first, with another upload of this version.
-        async with self._store.begin() as unit:
-            recorded = await _recorded(unit, plan)
-        if recorded is None:
-            raise Unavailable(f"{submission.reference.name} was recorded by another process and is gone; try again")
-        return recorded
+            if not await unit.add_submission(submission, plan.header.manifest):
+                # Another process was first, with this upload or another one of this version.
+                if recorded := await _recorded(unit, plan):
+                    return recorded
+                raise Unavailable(f"{submission.reference.name} could not be recorded; try again")
+            entry = HistoryEntry(
+                submission.reference, submission.submitted_at, Cause(submitter), "submitted", None, submission.state
+            )
+            await unit.add_history(entry)
+            unit.publish(ModelSubmitted(submission, plan.header.manifest))
+        log.info("model_submitted", model=submission.reference.name, submission_id=submission.submission_id)
+        return submission
 
 
 async def _recorded(unit: Unit, plan: UploadPlan) -> Submission | None:

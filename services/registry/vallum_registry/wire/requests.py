@@ -20,6 +20,7 @@ _ROLES: Final = {getattr(model_pb2, f"FILE_ROLE_{role.name}"): role for role in 
 
 
 class _NamesVersion(Protocol):
+    # The requests about one version share two fields and no type.
     @property
     def model(self) -> str: ...
     @property
