@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from vallum_common.errors import Invalid
@@ -107,7 +108,7 @@ def families(rows: Labelled, sensitive: Sequence[str], most_groups: int) -> tupl
     crosses: list[tuple[int, ...]] = [(place,) for place in range(len(sensitive))] + [*pairs]
     if len(sensitive) > 2:
         crosses.append(every)
-    first_of_cell = np.unique(cell, return_index=True)[1]
+    first_of_cell = _first_of_each(cell)
     return tuple(_family(rows, sensitive, coded, cross, first_of_cell) for cross in crosses)
 
 
@@ -120,7 +121,7 @@ def _family(
 ) -> Family:
     sizes = _sizes(coded, cross)
     code = np.ravel_multi_index([coded[place][1] for place in cross], sizes)
-    present, group = np.unique(code, return_inverse=True)
+    present, group = _present(code, int(np.prod(sizes)))
     parts = np.unravel_index(present, sizes)
     names = tuple(
         " x ".join(coded[place][0][part[group_at]] for place, part in zip(cross, parts, strict=True))
@@ -133,6 +134,21 @@ def _family(
     return Family(columns, names, counts.astype(np.int64), group[first_of_cell])
 
 
+def _present(code: NDArray[np.intp], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the codes that occur, ascending, and for each row the place of its own among them."""
+    present = np.flatnonzero(np.bincount(code, minlength=size))
+    place = np.zeros(size, dtype=np.intp)
+    place[present] = np.arange(len(present))
+    return present, place[code]
+
+
+def _first_of_each(cell: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return for each code that occurs, ascending, a row that has it."""
+    row = np.full(int(cell.max()) + 1, -1, dtype=np.intp)
+    row[cell[::-1]] = np.arange(len(cell))[::-1]
+    return row[row >= 0]
+
+
 def _sizes(coded: Sequence[tuple[tuple[str, ...], NDArray[np.intp]]], cross: tuple[int, ...]) -> list[int]:
     sizes = [len(coded[place][0]) for place in cross]
     if np.prod([float(size) for size in sizes]) > _CELLS:
@@ -143,15 +159,17 @@ def _sizes(coded: Sequence[tuple[tuple[str, ...], NDArray[np.intp]]], cross: tup
 def _coded(column: Column, most_groups: int) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     if column.dtype == np.float64 and len(np.unique(column[~np.isnan(column)])) > most_groups:
         return _quartiles(column)
-    texts = canonical_column(column)
-    values, counts = np.unique([text for text in texts if text is not None], return_counts=True)
-    if len(values) > most_groups:
-        values = values[np.argsort(-counts, kind="stable")[: most_groups - 1]]
-    names = sorted((str(value) for value in values), key=label_order)
-    index: dict[str | None, int] = {name: place for place, name in enumerate(names)}
-    index[None] = len(names)
-    other = len(names) + 1
-    return (*names, _MISSING, _OTHER), np.array([index.get(text, other) for text in texts], dtype=np.intp)
+    # Each distinct value is looked at once: a hundred thousand rows hold a handful.
+    place, distinct = pd.factorize(column)
+    texts = canonical_column(np.asarray(distinct))
+    frequent = np.argsort(-np.bincount(place[place >= 0], minlength=len(texts)), kind="stable")
+    kept = {str(texts[value]) for value in (frequent if len(texts) <= most_groups else frequent[: most_groups - 1])}
+    names = sorted(kept, key=label_order)
+    index = {name: number for number, name in enumerate(names)}
+    missing, other = len(names), len(names) + 1
+    # The last entry is what the place -1 of a missing value picks.
+    code = np.array([*(index.get(text, other) for text in texts), missing], dtype=np.intp)
+    return (*names, _MISSING, _OTHER), code[place]
 
 
 def _quartiles(column: Column) -> tuple[tuple[str, ...], NDArray[np.intp]]:
