@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import Field
 
 from vallum_common.settings import ServiceSettings
-from vallum_registry.domain.uploads import UploadLimits
 
 
 class Config(ServiceSettings):
@@ -21,14 +20,3 @@ class Config(ServiceSettings):
     uploads: int = Field(default=32, gt=0, description="most uploads begun and not completed at one time")
     upload_idle_s: float = Field(default=60, gt=0, description="give up a stream without a chunk after, seconds")
     upload_keep_h: float = Field(default=24, gt=0, description="forget an upload nobody goes on with after, hours")
-
-    def upload_limits(self) -> UploadLimits:
-        """The limits as the use cases know them."""
-        return UploadLimits(
-            total_bytes=self.upload_total_bytes,
-            files=self.upload_files,
-            manifest_bytes=self.upload_manifest_bytes,
-            uploads=self.uploads,
-            idle_s=self.upload_idle_s,
-            keep_s=self.upload_keep_h * 3600,
-        )

@@ -16,6 +16,7 @@ from vallum_common.lifecycle import Service, build_server, start, system_randomn
 from vallum_common.rpc.server import Server
 from vallum_registry import stream, wire
 from vallum_registry.config import Config
+from vallum_registry.domain.uploads import UploadLimits
 from vallum_registry.grpc_api import RegistryServicer
 from vallum_registry.service.catalogue import Catalogue, Changes
 from vallum_registry.service.decisions import Decisions
@@ -50,7 +51,7 @@ def build(
     artifacts = ObjectArtifacts(config.artifacts_url)
     moves = Moves(keys=attestation.load_keys(config.attestation_keys), clock=clock, ids=ids)
     spool = FileSpool(config.data_dir / "uploads")
-    uploads = Uploads(store, spool, artifacts, limits=config.upload_limits(), clock=clock, ids=ids)
+    uploads = Uploads(store, spool, artifacts, limits=_limits(config), clock=clock, ids=ids)
     servicer = RegistryServicer(uploads, Catalogue(store, artifacts, changes), Serving(store, moves))
     heard = stream.handlers(Decisions(moves, clock=clock), store.within)
     consumer = Consumer(
@@ -69,6 +70,17 @@ def build(
         relay=Relay(database, bootstrap=config.kafka, clock=clock),
         consumers=[consumer],
         workers={"upload-sweeper": uploads.keep_sweeping},
+    )
+
+
+def _limits(config: Config) -> UploadLimits:
+    return UploadLimits(
+        total_bytes=config.upload_total_bytes,
+        files=config.upload_files,
+        manifest_bytes=config.upload_manifest_bytes,
+        uploads=config.uploads,
+        idle_s=config.upload_idle_s,
+        keep_s=config.upload_keep_h * 3600,
     )
 
 
