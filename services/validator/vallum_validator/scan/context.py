@@ -20,7 +20,10 @@ MAX_SHOWN: Final = 120
 
 def shown(value: object) -> str:
     """The `repr` of a value from a hostile file, cut to a length a person can read."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = "a value nested too deeply to show"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"
 
 

@@ -8,16 +8,25 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vallum_common.errors import Exhausted, Invalid
+from vallum_validator.scan import secrets
 from vallum_validator.scan.containers.compressed import inspect_compressed, is_compressed
 from vallum_validator.scan.containers.packages import inspect_zip
+from vallum_validator.scan.containers.tar import inspect_tar, is_tar
 from vallum_validator.scan.context import Context
+from vallum_validator.scan.formats.gguf import MAGIC as GGUF_MAGIC
+from vallum_validator.scan.formats.gguf import inspect_gguf
+from vallum_validator.scan.formats.hdf5 import MAGIC as HDF5_MAGIC
+from vallum_validator.scan.formats.hdf5 import inspect_hdf5
 from vallum_validator.scan.formats.numpy import MAGIC as NPY_MAGIC
 from vallum_validator.scan.formats.numpy import inspect_npy
 from vallum_validator.scan.formats.onnx import inspect_onnx, is_onnx
 from vallum_validator.scan.formats.parquet import MAGIC as PARQUET_MAGIC
 from vallum_validator.scan.formats.parquet import inspect_parquet
 from vallum_validator.scan.formats.safetensors import inspect_safetensors, is_safetensors
+from vallum_validator.scan.formats.tensorflow import inspect_saved_model, inspect_tflite, is_saved_model
 from vallum_validator.scan.formats.text import inspect_text, is_text
+from vallum_validator.scan.formats.torch import inspect_torch_legacy, is_torch_legacy
+from vallum_validator.scan.formats.ubjson import inspect_ubjson, is_ubjson
 from vallum_validator.scan.pickled.streams import inspect_pickle, probe
 
 Inspector = Callable[[memoryview, Context], str]
@@ -75,19 +84,27 @@ _PROGRAMS: Final = (
 )
 
 FORMATS: Final = (
+    Format("torch-legacy", is_torch_legacy, inspect_torch_legacy),
     Format("pickle", _is_binary_pickle, inspect_pickle),
     Format("zip", _starts(b"PK\x03\x04", b"PK\x05\x06"), inspect_zip),
     Format("npy", _starts(NPY_MAGIC), inspect_npy),
+    Format("gguf", _starts(GGUF_MAGIC), inspect_gguf),
+    Format("hdf5", _starts(HDF5_MAGIC), inspect_hdf5),
+    Format("tflite", _at(4, b"TFL3"), inspect_tflite),
     Format("parquet", _starts(PARQUET_MAGIC), inspect_parquet),
     Format("compressed", is_compressed, inspect_compressed),
     Format("program", _starts(*_PROGRAMS), _program),
     Format("7z", _starts(b"7z\xbc\xaf\x27\x1c"), _unsupported("7z")),
     Format("rar", _starts(b"Rar!\x1a\x07"), _unsupported("rar")),
+    Format("tar", is_tar, inspect_tar),
     Format("safetensors", is_safetensors, inspect_safetensors),
     Format("onnx", is_onnx, inspect_onnx),
+    Format("saved-model", is_saved_model, inspect_saved_model),
+    Format("xgboost", is_ubjson, inspect_ubjson),
 )
 """In the order they are tried: unmistakable magic first, then what takes a look at the structure."""
 
+_CONTAINERS: Final = frozenset({"zip", "tar", "compressed"})
 _FAMILIES: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys((".pkl", ".pickle", ".joblib", ".sav"), frozenset({"pickle", "joblib"})),
     ".onnx": frozenset({"onnx"}),
@@ -98,7 +115,15 @@ _FAMILIES: Final[Mapping[str, frozenset[str]]] = {
     ".parquet": frozenset({"parquet"}),
     ".csv": frozenset({"text"}),
     ".md": frozenset({"text", "xml", "json"}),
-    ".json": frozenset({"json"}),
+    ".json": frozenset({"json", "keras-config", "xgboost"}),
+    ".ubj": frozenset({"xgboost"}),
+    ".gguf": frozenset({"gguf"}),
+    ".keras": frozenset({"keras", "hdf5"}),
+    **dict.fromkeys((".h5", ".hdf5"), frozenset({"hdf5"})),
+    ".tflite": frozenset({"tflite"}),
+    ".pmml": frozenset({"xml"}),
+    ".xml": frozenset({"xml"}),
+    ".tar": frozenset({"tar"}),
     **dict.fromkeys((".yaml", ".yml"), frozenset({"text", "json"})),
     **dict.fromkeys((".pt", ".pth", ".ckpt"), frozenset({"torch", "torchscript", "torch-legacy", "pickle", "joblib"})),
     ".zip": frozenset({"zip", "npz", "skops", "torch", "torchscript", "keras"}),
@@ -121,6 +146,8 @@ def inspect(data: memoryview, context: Context) -> str:
         return "unknown"
     if found.inspect is not inspect_pickle:
         _look_for_pickle(data, context)
+    if found.name not in _CONTAINERS:
+        secrets.search(data, context)
     try:
         return found.inspect(data, context)
     except Invalid as error:

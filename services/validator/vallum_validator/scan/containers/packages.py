@@ -6,6 +6,7 @@ from vallum_common.errors import Invalid
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context
 from vallum_validator.scan.formats.skops import SCHEMA, inspect_skops
+from vallum_validator.scan.formats.torch import inspect_torch_zip, is_torch_zip
 
 
 def inspect_zip(data: memoryview, context: Context) -> str:
@@ -15,11 +16,17 @@ def inspect_zip(data: memoryview, context: Context) -> str:
     if SCHEMA in names:
         inspect_skops(archive, context)
         return "skops"
-    _inspect_members(archive, context)
+    if is_torch_zip(names):
+        return inspect_torch_zip(archive, context)
+    found = _inspect_members(archive, context)
+    if "config.json" in names and found.get("config.json") == "keras-config":
+        return "keras"
     return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
 
 
-def _inspect_members(archive: ZipArchive, context: Context) -> None:
+def _inspect_members(archive: ZipArchive, context: Context) -> dict[str, str]:
+    """The format of each member."""
+    found = {}
     for entry in archive.entries:
         inside = context.enter(entry.name)
         if entry.name.endswith("/") and entry.size == 0:
@@ -29,4 +36,5 @@ def _inspect_members(archive: ZipArchive, context: Context) -> None:
         except Invalid as error:
             inside.report("format.broken", error.message)
             continue
-        context.inspect(content, inside)
+        found[entry.name] = context.inspect(content, inside)
+    return found

@@ -91,8 +91,8 @@ class ZipArchive:
         start = self._starts[entry.header]
         raw = self._data[start : start + entry.compressed]
         if entry.flags & _ENCRYPTED:
+            # Loaders that ignore the flag read the content as it lies there, so it is looked at all the same.
             self._context.report("archive.encrypted", f"{shown(entry.name)} is encrypted", entry.header)
-            raise Invalid(f"{shown(entry.name)} is encrypted")
         if entry.method == _STORED:
             content = raw
         elif entry.method == _DEFLATED:
@@ -119,7 +119,7 @@ class ZipArchive:
         if found < 0:
             raise Invalid("the archive has no end of central directory")
         end = len(data) - len(tail) + found
-        _, disk, disk_start, _, count, size, offset, comment = struct.unpack_from("<4s4H2IH", tail, found)
+        _, disk, disk_start, _, count, size, offset, comment = struct.unpack("<4s4H2IH", Reader(data, end).take(22))
         if disk or disk_start:
             raise Invalid("the archive is one of several volumes")
         if comment or end + 22 + comment != len(data):

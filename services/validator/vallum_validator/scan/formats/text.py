@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.configs import inspect_config
 
 _MAX_JSON: Final = 128 * 1024**2
 _BLOCK: Final = 1024**2
@@ -62,8 +63,10 @@ def inspect_text(data: memoryview, context: Context) -> str:
     tag = _YAML_OBJECT.search(data)
     if tag:
         context.report("text.yaml-object", f"holds the YAML tag {shown(tag[0])}", tag.start())
+    if head.startswith(b"tree\nversion=v"):
+        return "lightgbm"
     if head.lstrip()[:1] in (b"{", b"["):
-        return _json_or_text(data)
+        return _json_or_text(data, context)
     if _XML_START.match(head):
         return _inspect_xml(data, context)
     if _PYTHON.search(head) and context.depth == 0:
@@ -71,12 +74,12 @@ def inspect_text(data: memoryview, context: Context) -> str:
     return "text"
 
 
-def _json_or_text(data: memoryview) -> str:
+def _json_or_text(data: memoryview, context: Context) -> str:
     try:
-        load_json(data)
+        document = load_json(data)
     except Invalid:
         return "text"
-    return "json"
+    return inspect_config(document, context)
 
 
 def _inspect_xml(data: memoryview, context: Context) -> str:

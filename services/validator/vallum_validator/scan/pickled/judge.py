@@ -20,6 +20,7 @@ _PAYLOAD: Final = re.compile(
 _NUMPY_PARTS: Final = frozenset({"dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer"})
 """Arrays of objects in joblib files are pickles with a memo of their own. Read on by plain pickle they name these in
 modules that are any text of the file; the import fails."""
+_SCRIPT_MODULES: Final = frozenset({"torch.jit._pickle", "torch._utils"})
 _GIVES_TEXT: Final = frozenset({"builtins.str", "builtins.getattr"})
 
 
@@ -32,6 +33,8 @@ class Reading(Enum):
     """`pickle.load` on bytes that are meant to be something else: it refuses persistent ids."""
     TORCH = "torch"
     """torch, which resolves persistent ids to storages."""
+    SCRIPT = "script"
+    """The unpickler of TorchScript, written in C++: its `__torch__` classes are declared in the archive's own code."""
 
 
 class Judge:
@@ -52,7 +55,10 @@ class Judge:
 
     def name(self, offset: int, module: str, name: str) -> Global:
         """Grade a global and report it where it may not be named."""
-        found = Global(module, name, self._allowlist.grade(module, name), offset)
+        grade = self._allowlist.grade(module, name)
+        if self._reading is Reading.SCRIPT and (module.partition(".")[0] == "__torch__" or module in _SCRIPT_MODULES):
+            grade = Grade.CALLABLE
+        found = Global(module, name, grade, offset)
         if self._reading is Reading.PLAIN and found.grade is Grade.UNLISTED and name in _NUMPY_PARTS:
             raise Invalid(f"no module {shown(module)} has {name!r}")
         self.named.add(found.path)
@@ -137,7 +143,7 @@ class Judge:
         if self._reading is Reading.PLAIN:
             raise Invalid(f"pickle.load refuses the persistent id at offset {offset}")
         if (
-            self._reading is Reading.TORCH
+            self._reading in (Reading.TORCH, Reading.SCRIPT)
             and isinstance(identity, tuple)
             and len(identity) >= 5
             and identity[0] == "storage"

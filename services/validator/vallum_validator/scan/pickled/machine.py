@@ -243,6 +243,9 @@ class Machine:
             length = window.find(b"\n")
             if length >= 0:
                 return window[:length], self._within_frame(start, start + length + 1)
+        if 0 < len(window) < _MAX_LINE:
+            # At the end of the file the unpickler in Python takes what there is, and cuts its last byte.
+            return window[:-1], len(self.data)
         raise Invalid(f"the text at offset {start} has no end within {_MAX_LINE} bytes")
 
     def pop(self) -> Any:

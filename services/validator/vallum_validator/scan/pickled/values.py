@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
+from vallum_common.errors import Exhausted
 from vallum_validator.scan.pickled.bulk import Run
 
 MAX_KEPT: Final = 64 * 1024
@@ -95,16 +96,28 @@ class Container:
         kind: `list`, `dict`, `set` or `frozenset`.
         items: what is in it, keys and values in turn for a dict; cut at `MAX_ITEMS`.
         cut: whether items are missing.
+        weight: how many values it holds with all containers in it, each as often as it is referred to.
     """
 
     kind: str
     items: list[Any] = field(default_factory=list)
     cut: bool = False
+    weight: int = 1
 
     MAX_ITEMS = 64
+    MAX_WEIGHT = 1 << 40
 
     def add(self, items: list[Any]) -> None:
-        """Put items in, as far as they are kept."""
+        """Put items in, as far as they are kept.
+
+        Raises:
+            Exhausted: it refers to so many values that walking it never ends (a billion laughs).
+        """
+        self.weight += sum([item.weight for item in items if type(item) is Container and item is not self])
+        if self.weight > self.MAX_WEIGHT:
+            raise Exhausted(
+                f"a {self.kind} refers to more than {self.MAX_WEIGHT} values, counted as often as they occur"
+            )
         if any(type(item) is Run for item in items[: self.MAX_ITEMS]):
             items, self.cut = [], True
         room = self.MAX_ITEMS - len(self.items)

@@ -1,0 +1,93 @@
+"""Loads hostile files with the real loaders, each in a process of its own, and says whose payload ran.
+
+    python run.py FOLDER
+
+FOLDER holds `index.json`, a list of [file, loader, marker]. Prints the markers that were made, one a line. Only files
+this test suite has made itself are ever given to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import resource
+import signal
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas
+import scipy.io
+import setuptools
+import sklearn.datasets
+import skops.io
+
+SECONDS = 10
+IMPORTED_ONCE = (pandas, scipy.io, setuptools, skops.io, sklearn.datasets)
+"""What payloads call: imported before the fork, not after each."""
+
+
+def _all_pickles(path: Path) -> Any:
+    with path.open("rb") as stream:
+        while True:
+            pickle.load(stream)
+
+
+def _torch_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pkl"):
+                pickle.loads(archive.read(name))
+
+
+def _npz(path: Path) -> Any:
+    with np.load(path, allow_pickle=True) as archive:
+        return [archive[name] for name in archive.files]
+
+
+LOADERS: dict[str, Callable[[Path], Any]] = {
+    "pickle": lambda path: pickle.load(path.open("rb")),
+    "pickle-python": lambda path: pickle._Unpickler(path.open("rb")).load(),
+    "pickle-all": _all_pickles,
+    "joblib": joblib.load,
+    "numpy": lambda path: np.load(path, allow_pickle=True),
+    "npz": _npz,
+    "torch-zip": _torch_zip,
+}
+
+
+def load(path: Path, loader: str) -> None:
+    """Load in a forked child that is ended after a while, whatever it does."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        signal.alarm(SECONDS)
+        sink = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(sink, descriptor)
+        os.chdir(path.parent)
+        with contextlib.suppress(BaseException):
+            LOADERS[loader](path)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def main() -> None:
+    """Load everything in the index."""
+    folder = Path(sys.argv[1])
+    index = json.loads((folder / "index.json").read_text())
+    for file, loader, _ in index:
+        load(folder / file, loader)
+    # At the end, because some payloads run in a process of their own that may outlive its parent by a moment.
+    sys.stdout.writelines(f"{marker}\n" for _, _, marker in index if os.path.lexists(marker))
+
+
+if __name__ == "__main__":
+    main()

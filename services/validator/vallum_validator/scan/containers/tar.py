@@ -1,0 +1,92 @@
+"""Tar archives: members inspected one by one, links and devices refused, every header held to its checksum."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vallum_common.errors import Invalid
+from vallum_validator.scan.containers.zip import check_name
+from vallum_validator.scan.context import Context, shown
+
+_BLOCK: Final = 512
+_FILE, _FOLDER, _LONG_NAME, _PAX, _PAX_GLOBAL = (b"0", b"\0"), b"5", b"L", b"x", b"g"
+_LINKS: Final = frozenset({b"1", b"2", b"3", b"4", b"6"})
+
+
+def is_tar(data: memoryview) -> bool:
+    """Whether the first block is a tar header with a right checksum."""
+    return len(data) >= _BLOCK and _checksum_holds(bytes(data[:_BLOCK])) and any(data[:100])
+
+
+def inspect_tar(data: memoryview, context: Context) -> str:
+    """Inspect each member; nothing is unpacked."""
+    offset, name_override, seen = 0, "", set[str]()
+    while offset + _BLOCK <= len(data):
+        header = bytes(data[offset : offset + _BLOCK])
+        if not any(header):
+            break
+        if not _checksum_holds(header):
+            raise Invalid(f"the tar header at offset {offset} has a wrong checksum")
+        context.budget.enter()
+        size, kind = _number(header[124:136]), header[156:157]
+        content = data[offset + _BLOCK : offset + _BLOCK + size]
+        if len(content) < size:
+            raise Invalid(f"the member at offset {offset} is cut")
+        name, name_override = name_override or _name(header), ""
+        if kind == _LONG_NAME:
+            name_override = _text(bytes(content))
+        elif kind == _PAX:
+            name_override = _pax_path(bytes(content))
+        elif kind not in (_FOLDER, _PAX_GLOBAL):
+            _member(name, kind, content, offset, context)
+            if name in seen:
+                context.report("archive.duplicate", f"two members are named {shown(name)}", offset)
+            seen.add(name)
+        offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
+    if any(bytes(data[offset : offset + 64 * _BLOCK])) or len(data) - offset > 64 * _BLOCK:
+        context.report("file.polyglot", f"{len(data) - offset} bytes follow the archive", offset)
+    return "tar"
+
+
+def _member(name: str, kind: bytes, content: memoryview, offset: int, context: Context) -> None:
+    check_name(name, context, offset)
+    if kind in _LINKS:
+        context.report("archive.link", f"{shown(name)} is a link or device", offset)
+    elif kind in _FILE:
+        context.inspect(content, context.enter(name))
+    else:
+        context.report("file.unsupported", f"{shown(name)} has the tar type {kind!r}", offset)
+
+
+def _checksum_holds(header: bytes) -> bool:
+    try:
+        written = int(_text(header[148:156]).strip() or "x", 8)
+    except ValueError:
+        return False
+    return written == sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
+
+
+def _number(field: bytes) -> int:
+    if field[0] & 0x80:
+        return int.from_bytes(field, "big") & ((1 << 95) - 1)
+    try:
+        return int(_text(field).strip() or "0", 8)
+    except ValueError as error:
+        raise Invalid(f"the size {field!r} is no octal number") from error
+
+
+def _name(header: bytes) -> str:
+    prefix = _text(header[345:500]) if header[257:262] == b"ustar" else ""
+    return f"{prefix}/{_text(header[:100])}" if prefix else _text(header[:100])
+
+
+def _text(field: bytes) -> str:
+    return str(field.partition(b"\0")[0], "utf-8", "surrogateescape")
+
+
+def _pax_path(content: bytes) -> str:
+    for line in content.split(b"\n"):
+        key, _, value = line.partition(b" ")[2].partition(b"=")
+        if key == b"path":
+            return str(value, "utf-8", "surrogateescape")
+    return ""

@@ -1,0 +1,106 @@
+"""torch files: a zip or a row of pickles, with storages that the pickles name and the file holds as raw bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vallum_common.errors import Invalid
+from vallum_validator.scan import allowlist
+from vallum_validator.scan.containers.zip import ZipArchive
+from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.pickled.judge import Judge, Reading
+from vallum_validator.scan.pickled.streams import follow
+from vallum_validator.scan.pickled.values import Global
+from vallum_validator.scan.reader import Reader
+
+LEGACY_MAGIC: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_PLAIN_MEMBER: Final = re.compile(
+    r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|model\.json|\.data/version)$"
+)
+_STORAGE: Final = re.compile(r"(data|constants|tensors|weights)/[\w.]+$")
+_CODE: Final = re.compile(r"code/.*\.py$")
+_DEBUG: Final = ".debug_pkl"
+_FOREIGN_OPERATOR: Final = re.compile(
+    rb"\bops\.(?!prim\.|aten\.|quantized\.|_quantized\.|prepacked\.|profiler\.)[\w.]+|"
+    rb"\b(?:torch|aten)\.(?:save|load|from_file|_load|open)\b|\bops\.aten\.(?:save|from_file)\b"
+)
+_BYTES: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "QInt8Storage", "QUInt8Storage"), 1),
+    **dict.fromkeys(("ShortStorage", "HalfStorage", "BFloat16Storage"), 2),
+    **dict.fromkeys(("IntStorage", "FloatStorage", "QInt32Storage"), 4),
+    **dict.fromkeys(("LongStorage", "DoubleStorage", "ComplexFloatStorage"), 8),
+    "ComplexDoubleStorage": 16,
+    "UntypedStorage": 1,
+}
+"""Bytes per element. Source: pytorch, torch/__init__.py and torch/storage.py."""
+
+
+def is_torch_zip(names: tuple[str, ...]) -> bool:
+    """Whether the members are those of `torch.save` or `torch.jit.save`."""
+    return any(name.endswith("/data.pkl") or name == "data.pkl" for name in names)
+
+
+def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
+    """Follow the pickles, take the storages for data, and look at TorchScript for foreign operators."""
+    scripted = any("/code/" in name or name.endswith("constants.pkl") for name in archive.names)
+    for entry in archive.entries:
+        inside, name = context.enter(entry.name), entry.name.partition("/")[2] or entry.name
+        content = archive.read(entry)
+        if name.endswith((".pkl", _DEBUG)):
+            _pickle(content, inside, scripted=scripted)
+        elif _CODE.search(name):
+            _script(content, inside)
+        elif _PLAIN_MEMBER.search(name):
+            if len(content) > 4096:
+                inside.report("file.polyglot", f"{shown(name)} has {len(content)} bytes", 0)
+        elif not _STORAGE.search(name):
+            context.inspect(content, inside)
+    return "torchscript" if scripted else "torch"
+
+
+def _pickle(content: memoryview, context: Context, *, scripted: bool) -> None:
+    judge = Judge(context, allowlist.shipped(), reading=Reading.SCRIPT if scripted else Reading.TORCH)
+    try:
+        end = follow(content, 0, judge, context)
+    except Invalid as error:
+        context.report("pickle.broken", error.message)
+        return
+    if end != len(content):
+        context.report("pickle.trailing-bytes", f"{len(content) - end} bytes follow the pickle", end)
+
+
+def _script(content: memoryview, context: Context) -> None:
+    found = _FOREIGN_OPERATOR.search(content)
+    if found:
+        context.report("torch.operator-unknown", f"TorchScript calls {shown(found[0])}", found.start())
+
+
+def is_torch_legacy(data: memoryview) -> bool:
+    """Whether the file begins with the magic number that `torch.save` pickled before version 1.6."""
+    return bytes(data[: len(LEGACY_MAGIC)]) == LEGACY_MAGIC
+
+
+def inspect_torch_legacy(data: memoryview, context: Context) -> str:
+    """Follow the five pickles, then account for every storage behind them."""
+    judge = Judge(context, allowlist.shipped(), reading=Reading.TORCH)
+    offset = 0
+    for _ in range(5):
+        offset = follow(data, offset, judge, context)
+    reader = Reader(data, offset)
+    for _ in judge.storages:
+        count = reader.number("Q")
+        sizes = {count * _element_bytes(storage) for storage in judge.storages.values() if storage[4] == count}
+        reader.take(max(sizes, default=count))
+    if reader.left:
+        context.report("file.polyglot", f"{reader.left} bytes follow the storages", reader.offset)
+    return "torch-legacy"
+
+
+def _element_bytes(storage: tuple[Any, ...]) -> int:
+    kind = storage[1]
+    name = kind.name if isinstance(kind, Global) else ""
+    if name not in _BYTES:
+        raise Invalid(f"storage type {shown(kind)} is not known")
+    return _BYTES[name]
