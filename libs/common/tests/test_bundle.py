@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -184,11 +185,8 @@ def test_mutated_archive_is_opened_or_invalid(tmp_path: Path, data: st.DataObjec
     content = content[:place] + patch + content[place + len(patch) :]
     archive = tmp_path / "b.tar.gz"
     archive.write_bytes(gzip.compress(content, 1) if inner else content)
-    try:
-        with open_bundle(archive) as bundle:
-            assert bundle.files
-    except Invalid as refused:
-        assert refused.message
+    with contextlib.suppress(Invalid), open_bundle(archive) as bundle:
+        assert bundle.files
 
 
 def test_name_with_a_zero_character_in_an_archive_is_refused(archived: Callable[[bytes], str]) -> None:
