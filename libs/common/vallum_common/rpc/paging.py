@@ -10,6 +10,8 @@ from vallum_common.errors import Invalid
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 500
+_MAX_OFFSET: Final = 2**31
+"""Far behind the end of every list we keep, and still within what PostgreSQL counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def read_page(size: int, token: str) -> Page:
         offset = int(base64.urlsafe_b64decode(token.encode())) if token else 0
     except ValueError:
         offset = -1
-    if offset < 0:
+    if not 0 <= offset <= _MAX_OFFSET:
         raise Invalid(f"page_token {token!r} is not one this service gave")
     return Page(size=size or DEFAULT_PAGE, offset=offset)
 
