@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import betaln
 
 from vallum_monitor.detectors.counting import count
 from vallum_monitor.detectors.policy import DriftLimits
@@ -141,16 +141,28 @@ def fisher(
 
     Source: Fisher 1935, The Logic of Inductive Inference; the doubling as in Yates 1984, section 9.
     """
-    law = stats.hypergeom(all_then + all_now, yes_then + yes_now, all_now)
+    total, yes = all_then + all_now, yes_then + yes_now
     # A tail is never lighter than its first term, so this much is known without summing it.
-    unclear = 2 * np.exp(law.logpmf(yes_now)) <= ignore_above
+    unclear = 2 * _hypergeometric(yes_now, total, yes, all_now) <= ignore_above
     p_values = np.ones(len(yes_now))
     for index in np.flatnonzero(unclear):
-        total, yes, window = all_then[index] + all_now[index], yes_then[index] + yes_now[index], all_now[index]
-        lower = stats.hypergeom.cdf(yes_now[index], total, yes, window)
-        upper = stats.hypergeom.sf(yes_now[index] - 1, total, yes, window)
-        p_values[index] = min(1.0, 2 * min(lower, upper))
+        least, most = max(0, yes[index] + all_now[index] - total[index]), min(yes[index], all_now[index])
+        law = _hypergeometric(np.arange(least, most + 1), total[index], yes[index], all_now[index])
+        seen = yes_now[index] - least
+        p_values[index] = min(1.0, 2 * law[: seen + 1].sum(), 2 * law[seen:].sum())
     return p_values
+
+
+def _hypergeometric(drawn: Integers, total: Integers, yes: Integers, draws: Integers) -> Floats:
+    """Chance of so many yes among the draws. Not from `scipy.stats`, which takes a second to import."""
+    ways = _log_choose(yes, drawn) + _log_choose(total - yes, draws - drawn) - _log_choose(total, draws)
+    chances: Floats = np.exp(ways)
+    return chances
+
+
+def _log_choose(n: Integers, k: Integers) -> Floats:
+    logarithm: Floats = -betaln(n - k + 1, k + 1) - np.log1p(n)
+    return logarithm
 
 
 def holm(p_values: Floats) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from vallum_monitor.domain.alerts import CorrectionOutcome
 from vallum_monitor.domain.metrics import Response, System
@@ -28,13 +29,13 @@ SYSTEMS: Final = (
         (decision.c.allows_deployment & (decision.c.digest == deployment.c.digest)).label("is_approved"),
         _WORST_ALERT.label("worst_alert"),
     )
-    .distinct(deployment.c.model, deployment.c.environment)
     .select_from(
         deployment.outerjoin(risk, risk.c.submission_id == deployment.c.submission_id)
         .outerjoin(validation, validation.c.submission_id == deployment.c.submission_id)
         .outerjoin(decision, decision.c.submission_id == deployment.c.submission_id)
     )
     .where(deployment.c.state == str(DeploymentState.ACTIVE))
+    .ext(distinct_on(deployment.c.model, deployment.c.environment))
     .order_by(deployment.c.model, deployment.c.environment, deployment.c.changed_at.desc())
 )
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 from mode.supervisors import CrashingSupervisor
 
 from vallum.monitor.v1.events_pb2 import InferenceObserved
@@ -33,7 +34,8 @@ from vallum_common.errors import Exhausted, NotFound, Unavailable, VallumError
 
 log = structlog.get_logger(__name__)
 
-_STOP_S: Final = 3.0
+_STOP_S: Final = 2.0
+_RECONNECT_ATTEMPT: Final = 4
 _BUFFERED_MESSAGES: Final = 32
 """Messages of up to 1 MB wait in memory for the agent."""
 
@@ -77,28 +79,42 @@ class FaustWorker:
         self._bus = bus
         self._folder = folder
         self._topic = topic_of(InferenceObserved)
-        self._dead_in_a_row = 0
+        self._dead_in_a_row: dict[int, int] = {}
 
     async def run(self) -> None:
-        """Consume until cancelled.
+        """Consume until cancelled; where Kafka is away, try again.
 
         Raises:
             TooMuchPoison: so many records in a row could not be handled; the last was not committed.
             Unavailable: Faust ended by itself.
         """
+        while True:
+            try:
+                await self._run_app()
+            except (KafkaError, OSError) as error:
+                log.warning("consumer_interrupted", consumer=self.name, error=type(error).__name__)
+                await self._back_off(_RECONNECT_ATTEMPT)
+
+    async def _run_app(self) -> None:
         gave_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         app = self._build(gave_up)
+        starting = asyncio.ensure_future(app.start())
+        ended = asyncio.ensure_future(app.wait_until_stopped())
         try:
-            await app.start()
-            ended = asyncio.ensure_future(app.wait_until_stopped())
+            await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
             await asyncio.wait({gave_up, ended}, return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
             if gave_up.done():
                 gave_up.result()
-            raise Unavailable(f"the Faust worker ended: {type(app.crash_reason).__name__}")
+            raise app.crash_reason or Unavailable("the Faust worker ended by itself")
         finally:
+            # Stopped while it starts, it would hold its place in the group until its session expires.
+            await asyncio.wait({starting}, timeout=_STOP_S)
             # A crashed app cancels whoever stops it, and may never end: stop it in a task of its own, within a bound.
             await asyncio.wait({asyncio.ensure_future(app.stop())}, timeout=_STOP_S)
+            starting.cancel()
+            ended.cancel()
 
     def _build(self, gave_up: asyncio.Future[None]) -> Any:
         app = faust.App(
@@ -180,24 +196,24 @@ class FaustWorker:
                 log.exception("consumer_failed", consumer=self.name, offset=record.offset)
                 # Only the type: what an unknown error says may hold a secret.
                 problem = VallumError(type(error).__name__)
-            if problem is None:
-                await self._back_off(attempt)
-                attempt += 1
+            await self._back_off(attempt)
+            attempt += 1
 
     async def _take_effect(self, record: ReceivedRecord) -> None:
         event = decode_event(self._topic, key=record.key, value=record.value, headers=record.headers)
         async with self._bus.database.transaction() as transaction:
             if await transaction.unseen(self.name, [event.id]):
                 await self._handle(transaction, [event])
-        self._dead_in_a_row = 0
+        self._dead_in_a_row[record.partition] = 0
 
     async def _put_aside(self, record: ReceivedRecord, problem: VallumError) -> None:
-        if self._dead_in_a_row >= self._bus.limits.dead_letters_in_a_row:
-            raise TooMuchPoison(f"{self._dead_in_a_row + 1} records in a row cannot be handled; the last: {problem}")
+        in_a_row = self._dead_in_a_row.get(record.partition, 0) + 1
+        if in_a_row > self._bus.limits.dead_letters_in_a_row:
+            raise TooMuchPoison(f"{in_a_row} records in a row cannot be handled; the last: {problem.message}")
         reason = {"error": str(problem.kind), "reason": problem.message, "at": self._bus.clock.now().isoformat()}
         async with self._bus.database.transaction() as transaction:
             transaction.publish_record(record.dead_letter(self._topic.dead, consumer=self.name, reason=reason))
-        self._dead_in_a_row += 1
+        self._dead_in_a_row[record.partition] = in_a_row
         log.error("dead_letter", consumer=self.name, topic=record.topic, offset=record.offset, **reason)
 
     async def _back_off(self, attempt: int) -> None:
