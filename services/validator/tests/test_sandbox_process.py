@@ -197,7 +197,7 @@ def test_an_unknown_command_is_refused_and_the_worker_goes_on() -> None:
     with Worker("the model", []) as worker:
         with pytest.raises(WorkerRefused, match="nonsense"):
             worker.call({"command": "nonsense"})
-        assert worker.call({"command": "hello"}).head["reached"] == []
+        assert worker.call({"command": "hello", "limits": {}}).head["reached"] == []
 
 
 def test_what_held_the_worker_is_told() -> None:

@@ -117,9 +117,7 @@ def test_pandas_categories_and_small_types_are_read(read: Any) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_sensitive_columns_beside_the_features_come_along(read: Any, form: str) -> None:
-    frame = pd.DataFrame(
-        {"n": [1.0, 2.0], "race": ["w", "b"], "decade": [3, 4], "unused": [object, object]}, dtype=object
-    )
+    frame = pd.DataFrame({"n": [1.0, 2.0], "race": ["w", "b"], "decade": [3, 4], "unused": [5, 6]})
     manifest = manifest_of({"n": {"type": "number"}}, sensitive=["race", "decade"])
     table = read(frame, ["a", "b"], manifest, form=form)
     assert list(table.columns) == ["n", LABEL, "race", "decade"]

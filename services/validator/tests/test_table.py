@@ -103,3 +103,5 @@ def test_categories_are_canonical_and_distinct() -> None:
     assert categories(Feature(type="categorical", values=(1, True, "x"))) == ("1", "true", "x")
     with pytest.raises(Invalid, match="the same category, '1'"):
         categories(Feature(type="categorical", values=("1", "1.0")))
+    with pytest.raises(Invalid, match="must have a value, got nan"):
+        categories(Feature(type="categorical", values=("1", float("nan"))))

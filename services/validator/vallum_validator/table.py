@@ -194,13 +194,20 @@ def canonical_text(value: object) -> str | None:
 
 def canonical_column(column: Column | Sequence[object]) -> Labels:
     """Return a column as canonical text, None where a value is missing; shape (rows,)."""
-    values = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    if isinstance(column, np.ndarray) and column.dtype != object:
+        distinct, places = np.unique(column, return_inverse=True)
+        numbers: Labels = _objects([canonical_text(value) for value in distinct])[places]
+        return numbers
     # Keyed by type as well: True equals 1 and is another label.
-    keys = [(type(value), value) for value in values]
+    keys = [(type(value), value) for value in column]
     spelling = {key: canonical_text(key[1]) for key in set(keys)}
-    result = np.empty(len(keys), dtype=object)
-    result[:] = [spelling[key] for key in keys]
-    return result
+    return _objects([spelling[key] for key in keys])
+
+
+def _objects(values: Sequence[object]) -> Labels:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def label_order(label: str) -> tuple[bool, float, str]:
@@ -220,8 +227,11 @@ def categories(feature: Feature) -> tuple[str, ...]:
     """Return the canonical text of a feature's `values`, in their order.
 
     Raises:
-        Invalid: two of them are the same category, e.g. "1" and "1.0".
+        Invalid: one is not finite, or two are the same category, e.g. "1" and "1.0".
     """
+    odd = [value for value in feature.values if isinstance(value, float) and not np.isfinite(value)]
+    if odd:
+        raise Invalid(f"a category must have a value, got {odd[0]!r} in {list(feature.values)!r}")
     texts = tuple(str(canonical_text(value)) for value in feature.values)
     twice = [text for text in texts if texts.count(text) > 1] if len(set(texts)) < len(texts) else []
     if twice:

@@ -68,8 +68,10 @@ class Worker:
             self._selector = selectors.DefaultSelector()
             for descriptor in (self._child.to_child, self._child.from_child):
                 os.set_blocking(descriptor, False)
-            own_limit = None if confinement.by_sandlock else self.limits.memory_bytes
-            greeting = self.call({"command": "hello", "address_space": own_limit}, seconds=self.limits.start_s)
+            greeting = self.call(
+                {"command": "hello", "limits": {} if confinement.by_sandlock else self._own_limits()},
+                seconds=self.limits.start_s,
+            )
             reached = tuple(what for what in _REACHES if what in greeting.head.get("reached", _REACHES))
             held = confinement.isolation()
             # A plain process is known to reach everything; that is already in words.
@@ -93,6 +95,10 @@ class Worker:
         self._failure = self._failure or f"{self._name} has been ended"
         self._selector.close()
         self._child.end()
+
+    def _own_limits(self) -> Mapping[str, int]:
+        """What a plain process must limit itself, having no supervisor that would, nor one that takes it along."""
+        return {"RLIMIT_AS": self.limits.memory_bytes, "RLIMIT_CPU": max(1, int(self.limits.total_s))}
 
     def call(
         self, head: Mapping[str, Any], arrays: Mapping[str, Array] | None = None, *, seconds: float | None = None

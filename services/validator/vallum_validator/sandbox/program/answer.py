@@ -81,9 +81,8 @@ class _Work:
 
 def _hello(_work: _Work, request: Frame) -> _Reply:
     """Before anything is opened: set what limits a plain process needs, and try what must not be possible."""
-    address_space = request.head.get("address_space")
-    if isinstance(address_space, int):
-        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    for name, limit in request.head["limits"].items():
+        resource.setrlimit(getattr(resource, name), (limit, limit))
     probes = {"files outside its own": _reaches_files, "the network": _reaches_network}
     return {"reached": [what for what, probe in probes.items() if probe()]}, {}
 
