@@ -52,7 +52,7 @@ def test_missing_variable_is_named_with_its_meaning(monkeypatch: pytest.MonkeyPa
 
 def test_malformed_variable_is_named_and_its_value_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALLUM_WORKERS", "hunter2")
-    with pytest.raises(Invalid, match="VALLUM_WORKERS .* valid integer") as refused:
+    with pytest.raises(Invalid, match=r"VALLUM_WORKERS .* valid integer") as refused:
         read_settings(Config)
     assert "hunter2" not in refused.value.message
 

@@ -164,7 +164,8 @@ def _tell(task: asyncio.Task[None]) -> int:
     if task.get_name() == "stop":
         log.info("service_stopped")
         return 0
-    error = task.exception()
+    # A part that cancelled itself has no exception to ask for, and is no less a failure.
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if isinstance(error, VallumError):
         log.error("part_failed", part=task.get_name(), kind=error.kind, reason=error.message)
     else:

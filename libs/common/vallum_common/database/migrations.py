@@ -8,9 +8,11 @@ import sqlalchemy as sa
 from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import Connection
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from vallum_common.database.tables import inbox, metadata, outbox, outbox_cluster
+from vallum_common.errors import Unavailable
 
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(7401, 1)")
 
@@ -21,6 +23,9 @@ async def migrate(engine: AsyncEngine, package: str) -> None:
     Args:
         engine: of the service's database.
         package: e.g. `vallum_registry`; its folder `migrations` holds `env.py` and `versions/`.
+
+    Raises:
+        Unavailable: PostgreSQL cannot be reached.
     """
     config = Config()
     config.set_main_option("script_location", str(files(package) / "migrations"))
@@ -30,8 +35,11 @@ async def migrate(engine: AsyncEngine, package: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    async with engine.begin() as connection:
-        await connection.run_sync(upgrade)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(upgrade)
+    except (OperationalError, InterfaceError, OSError) as error:
+        raise Unavailable(f"the database at {engine.url.host}:{engine.url.port} does not answer") from error
 
 
 def run_environment() -> None:
