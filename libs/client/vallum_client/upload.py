@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
+
+import grpc
 
 from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum_client.client import Client
@@ -47,9 +50,7 @@ async def submit(
             with client.errors("registry"):
                 request = registry_service_pb2.ResumeUploadRequest(upload_id=header.upload_id)
                 received = (await client.registry.ResumeUpload(request)).received_bytes
-                messages = _messages(header, bundle, received, on_sent)
-                answer: registry_service_pb2.SubmitModelResponse = await client.registry.SubmitModel(messages)
-                return answer
+                return await _send(client, header, bundle, received, on_sent)
         except Unavailable:
             if attempt == _ATTEMPTS:
                 raise
@@ -58,22 +59,40 @@ async def submit(
     raise AssertionError("the loop returns or raises")
 
 
-async def _messages(
-    header: registry_service_pb2.UploadHeader, bundle: Bundle, received: int, on_sent: Callable[[int, int], None]
-) -> AsyncIterator[registry_service_pb2.SubmitModelRequest]:
-    yield registry_service_pb2.SubmitModelRequest(header=header)
+async def _send(
+    client: Client,
+    header: registry_service_pb2.UploadHeader,
+    bundle: Bundle,
+    received: int,
+    on_sent: Callable[[int, int], None],
+) -> registry_service_pb2.SubmitModelResponse:
+    total = sum(file.size_bytes for file in distinct(bundle.files))
+    call = client.registry.SubmitModel()
+    # An answer that comes while we are still sending is often lost (grpc issue 36066), so the registry lets us know
+    # when it awaits chunks; where it answers at once, none is sent.
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        await call.write(registry_service_pb2.SubmitModelRequest(header=header))
+        await call.initial_metadata()
+        for chunk in _chunks(bundle, received):
+            if call.done():
+                break
+            await call.write(registry_service_pb2.SubmitModelRequest(chunk=chunk))
+            on_sent(chunk.offset + len(chunk.data), total)
+        await call.done_writing()
+    answer: registry_service_pb2.SubmitModelResponse = await call
+    return answer
+
+
+def _chunks(bundle: Bundle, received: int) -> Iterator[registry_service_pb2.UploadChunk]:
     files = distinct(bundle.files)
-    total = sum(file.size_bytes for file in files)
     begin = 0
     for file in files:
         with (bundle.root / file.path).open("rb") as content:
             content.seek(min(max(received - begin, 0), file.size_bytes))
             offset = begin + content.tell()
             while data := content.read(CHUNK_BYTES):
-                chunk = registry_service_pb2.UploadChunk(offset=offset, data=data)
-                yield registry_service_pb2.SubmitModelRequest(chunk=chunk)
+                yield registry_service_pb2.UploadChunk(offset=offset, data=data)
                 offset += len(data)
-                on_sent(offset, total)
         begin += file.size_bytes
 
 

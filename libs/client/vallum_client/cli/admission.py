@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from vallum_client.cli.context import Exit, session
+from vallum_client.cli.context import INDENTED_WIDTH, Exit, session
 from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.attestation import admit, load_keys
 from vallum_common.errors import Denied, Invalid
@@ -39,7 +40,8 @@ def verify(
     except Denied as error:
         if session.json:
             session.document({"admitted": False, "sha256": digest, "reason": error.message})
-        session.say(f"[red]refused[/red]  {error.message}")
+        session.say("[red]refused[/red]")
+        session.say(textwrap.indent(textwrap.fill(error.message, INDENTED_WIDTH), "    "))
         return Exit.NO
     if session.json:
         session.document({"admitted": True, "sha256": digest, "verdict": statement.verdict})

@@ -11,18 +11,24 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from vallum_client.client import Client
-from vallum_client.profile import load_profile
 from vallum_common.errors import Invalid, Kind, VallumError
 
+if TYPE_CHECKING:
+    from vallum_client.client import Client
+
 Answer = TypeVar("Answer")
+
+
+INDENTED_WIDTH: Final = 74
+REASON_WIDTH: Final = 220
+"""What people see of a reason; `--json` has all of it."""
 
 
 class Exit(IntEnum):
@@ -69,6 +75,9 @@ class Session:
         Raises:
             Invalid: there is no profile, or it is not right.
         """
+        from vallum_client.client import Client  # gRPC: commands that ask no server do without it
+        from vallum_client.profile import load_profile
+
         return Client(load_profile(self.profile_path()))
 
     def profile_path(self) -> Path | None:
@@ -92,7 +101,8 @@ class Session:
     def say(self, text: str = "") -> None:
         """Print a line for people."""
         if not self.json:
-            self.console.print(text, soft_wrap=len(text.split()) < 5)  # a path must stay in one piece to be copied
+            # Text is folded where it is made; a path or digest must stay in one piece to be copied.
+            self.console.print(text, soft_wrap=True)
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> None:
         """Print a table for people; it fits 80 columns by folding long cells."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from vallum_client.cli.context import Exit, number, session
+from vallum_client.cli.context import INDENTED_WIDTH, Exit, number, session
 from vallum_client.cli.models import check_dict, file_dict
 from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.errors import Invalid
@@ -164,4 +165,4 @@ def _tell_check(result: dict[str, Any]) -> None:
     interval = "" if result["interval"] is None else "–".join(number(end) for end in result["interval"])
     line = f"[{colour}]{result['outcome']:<12}[/{colour}] {result['name']:<23} {number(result['value'])}  {interval}"
     session.say(line)
-    session.say(f"    {result['reason']}")
+    session.say(textwrap.indent(textwrap.fill(result["reason"], INDENTED_WIDTH), "    "))

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from vallum_client.cli import admission, audit, dead, local, models, risk, soc, submit
 from vallum_client.cli.context import Exit, exit_of, session
 from vallum_common.errors import VallumError
 
-_VALUE_FLAGS = ("--profile",)
+_VALUE_FLAGS: Final = ("--profile",)
 
-app = typer.Typer(
-    name="vallum",
-    help="The gate and the watch for machine-learning models.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "local": ("up", "scan", "checks", "token", "outbox"),
+    "submit": ("submit",),
+    "models": ("models", "deploy", "rollback", "quarantine", "release"),
+    "admission": ("admission",),
+    "risk": ("risk",),
+    "audit": ("audit",),
+    "soc": ("alerts", "metrics", "observe"),
+    "dead": ("dead",),
+}
+"""Module to the commands in it. Only the module of the command that was typed is imported: gRPC, Kafka's client and the
+manifest take longer to import than most commands take to run."""
 
 
-@app.callback()
+def build_app(command: str) -> typer.Typer:
+    """The command line, with the one command that was typed, or with all where none of ours was."""
+    app = typer.Typer(
+        name="vallum",
+        help="The gate and the watch for machine-learning models.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(options)
+    wanted = [module for module, commands in COMMANDS.items() if command in commands] or list(COMMANDS)
+    for module in wanted:
+        importlib.import_module(f"vallum_client.cli.{module}").register(app)
+    return app
+
+
 def options(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
@@ -33,10 +54,6 @@ def options(
     """Options of every command; they may stand before or after it."""
     session.json = as_json
     session.profile = profile
-
-
-for group in (local, submit, models, admission, risk, audit, soc, dead):
-    group.register(app)
 
 
 def main() -> None:
@@ -53,8 +70,10 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
+    ordered = _options_first(arguments)
+    command = next((word for word in ordered if any(word in commands for commands in COMMANDS.values())), "")
     try:
-        outcome = app(_options_first(arguments), standalone_mode=False, prog_name="vallum")
+        outcome = build_app(command)(ordered, standalone_mode=False, prog_name="vallum")
         return int(outcome or Exit.GOOD)
     except typer.TyperException as error:
         text = str(error)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum.risk.v1 import risk_service_pb2
 from vallum.validator.v1 import validator_service_pb2
-from vallum_client.cli.context import Exit, as_dict, number, plain_enum, session, split_version
+from vallum_client.cli.context import (
+    INDENTED_WIDTH,
+    REASON_WIDTH,
+    Exit,
+    as_dict,
+    number,
+    plain_enum,
+    session,
+    split_version,
+)
 from vallum_client.client import Client
 from vallum_common.errors import NotFound
 
 Version = Annotated[str, typer.Argument(metavar="M@V", help="Model and version, e.g. adult-income@1.2.0.")]
 Environment = Annotated[str, typer.Option(help="Where it serves, e.g. production.")]
-_REASON_WIDTH: Final = 145
-"""What people see of a reason; --json has all of it."""
-
 Reason = Annotated[str, typer.Option(help="Why; written into the history.")]
 
 
@@ -168,7 +174,8 @@ def history(
             f"{e.entry.at.ToJsonString()[:19]}  {e.model.version}  {e.entry.action}{where} by {e.entry.actor} → {state}"
         )
         if e.entry.reason:
-            session.say(f"    {textwrap.shorten(e.entry.reason, _REASON_WIDTH)}")
+            told = textwrap.shorten(e.entry.reason, REASON_WIDTH)
+            session.say(textwrap.indent(textwrap.fill(told, INDENTED_WIDTH), "    "))
     return Exit.GOOD
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,7 +11,7 @@ import typer
 from vallum.monitor.v1 import events_pb2, monitor_service_pb2
 from vallum.validator.v1 import evidence_pb2
 from vallum_client.cli.audit import parse_time
-from vallum_client.cli.context import Exit, as_dict, plain_enum, session, split_version
+from vallum_client.cli.context import INDENTED_WIDTH, Exit, as_dict, plain_enum, session, split_version
 from vallum_client.cli.models import Environment, Version
 from vallum_client.client import Client
 from vallum_client.traffic import batches, read_traffic
@@ -62,7 +63,7 @@ def _say(alert: events_pb2.AlertRaised) -> None:
     confirmed = "confirmed" if alert.confirmed else "not yet confirmed"
     subject = f"{alert.model.model}@{alert.model.version} in {alert.environment}"
     session.say(f"{document['raised_at'][:19]}  {document['severity']:<8} {alert.detector} ({confirmed})  {subject}")
-    session.say(f"  {alert.message}")
+    session.say(textwrap.indent(textwrap.fill(alert.message, INDENTED_WIDTH), "    "))
 
 
 def metrics() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from vallum.compliance.v1 import compliance_service_pb2, decision_pb2
 from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum.validator.v1 import evidence_pb2, validator_service_pb2
-from vallum_client.cli.context import Exit, as_dict, number, plain_enum, session
+from vallum_client.cli.context import INDENTED_WIDTH, REASON_WIDTH, Exit, as_dict, number, plain_enum, session
 from vallum_client.client import WAIT_S, Client
 from vallum_client.upload import submit as upload
 from vallum_common.bundle import Bundle, open_bundle
@@ -75,7 +76,9 @@ async def _submit(client: Client, bundle: Bundle, wait: bool, timeout: float, ta
 
 async def _upload(client: Client, bundle: Bundle) -> registry_service_pb2.SubmitModelResponse:
     columns = (TextColumn("  uploading  "), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=session.console, transient=True, disable=session.json) as progress:
+    with Progress(
+        *columns, console=session.console, transient=True, disable=session.json or not session.console.is_terminal
+    ) as progress:
         task = progress.add_task("upload", total=None)
         return await upload(
             client, bundle, on_sent=lambda sent, total: progress.update(task, completed=sent, total=total)
@@ -132,7 +135,8 @@ def _say_scan(scan: evidence_pb2.ScanReport) -> None:
         for finding in file.findings:
             if finding.severity >= evidence_pb2.SEVERITY_HIGH:
                 where = f" at byte {finding.offset}" if finding.HasField("offset") else ""
-                session.say(f"    {file.path}{where}: {finding.message}")
+                told = f"{file.path}{where}: {finding.message}"
+                session.say(textwrap.indent(textwrap.fill(told, INDENTED_WIDTH), "    "))
 
 
 def _say_check(check: evidence_pb2.CheckResult) -> None:
@@ -142,7 +146,7 @@ def _say_check(check: evidence_pb2.CheckResult) -> None:
     interval = f"{number(check.interval.low)}–{number(check.interval.high)}" if check.HasField("interval") else ""
     session.say(f"  {check.name:<23} [{colour}]{outcome:<12}[/{colour}] {value}  {interval}")
     if outcome != "PASS":
-        session.say(f"    {check.reason}")
+        session.say(textwrap.indent(textwrap.fill(check.reason, INDENTED_WIDTH), "    "))
 
 
 async def _decision(client: Client, submission_id: str) -> decision_pb2.ComplianceDecided:
@@ -170,6 +174,7 @@ def _tell(
     colour = {Exit.GOOD: "green", Exit.NO: "red"}.get(_VERDICT_EXITS[verdict], "yellow")
     session.say(f"  verdict                 [bold {colour}]{verdict}[/bold {colour}]")
     for reason in reasons:
-        session.say(f"    {reason['severity']}: {reason['rule']}: {reason['message']}")
+        told = textwrap.shorten(f"{reason['severity']}: {reason['rule']}: {reason['message']}", REASON_WIDTH)
+        session.say(textwrap.indent(textwrap.fill(told, INDENTED_WIDTH), "    "))
     session.say(f"  attestation             {os.path.relpath(path)}")
     return _VERDICT_EXITS[verdict]
