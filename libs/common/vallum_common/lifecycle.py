@@ -45,6 +45,7 @@ class Service:
         relay: publishes its outbox.
         consumers: what it hears.
         workers: further tasks that run until cancelled, by name.
+        on_stop: called first when the service stops: ends answers that would go on for ever and hold up the stop.
         close: called last, in this order.
     """
 
@@ -54,6 +55,7 @@ class Service:
     relay: Relay
     consumers: Sequence[Consumer] = ()
     workers: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=dict)
+    on_stop: Sequence[Callable[[], None]] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = ()
 
 
@@ -130,6 +132,8 @@ async def run_service(service: Service, *, republish_when: Path | None = None) -
         done, _ = await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         announce.cancel()
+        for farewell in service.on_stop:
+            farewell()
         await service.server.stop()
         for task in (stop, *tasks):
             task.cancel()

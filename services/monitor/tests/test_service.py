@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from vallum_common.errors import Conflict, Invalid, NotFound
+from vallum_common.errors import Conflict, Invalid, NotFound, Unavailable
 from vallum_monitor import wire
 from vallum_monitor.config import read_policy
 from vallum_monitor.detectors.drift import PopulationDrift
@@ -246,6 +246,19 @@ class TestAlertFeed:
         feed.wake()
         assert (await told).alert_id == "new"
         await watching.aclose()
+
+
+    async def test_those_who_watch_are_told_when_it_stops(self, fake, alert, given):
+        await self.keep(fake, alert("old"))
+        feed = AlertFeed(fake, poll_s=60)
+        watching = feed.watch(AlertSelection(since=given.at()), past_only=False)
+        assert (await anext(watching)).alert_id == "old"
+        waiting = asyncio.create_task(anext(watching))
+        for _ in range(10):  # until it waits
+            await asyncio.sleep(0)
+        feed.close()
+        with pytest.raises(Unavailable, match="watch again"):
+            await waiting
 
 
 class TestMetrics:

@@ -74,6 +74,7 @@ def build(
             _consumer("monitor-correction", correction_handlers(correcting, store.within), bus),
         ),
         workers={worker.name: worker.run},
+        on_stop=(feed.close,),
     )
 
 

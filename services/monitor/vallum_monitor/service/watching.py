@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
+from vallum_common.errors import Unavailable
 from vallum_monitor.domain.alerts import Alert
 from vallum_monitor.service.ports import AlertSelection, Store
 
@@ -27,6 +28,12 @@ class AlertFeed:
         self._store = store
         self._poll_s = poll_s
         self._grown = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """Have those who watch be told to come back: the monitor stops."""
+        self._closed = True
+        self.wake()
 
     def wake(self) -> None:
         """Have those who watch look again."""
@@ -39,6 +46,9 @@ class AlertFeed:
         Args:
             selection: which ones; without `since` only those raised from now on.
             past_only: end after those of the past instead of waiting for new ones.
+
+        Raises:
+            Unavailable: the monitor stops.
         """
         position = 0
         if selection.since is None:
@@ -55,5 +65,7 @@ class AlertFeed:
                 continue
             if past_only:
                 return
+            if self._closed:
+                raise Unavailable("the monitor stops; watch again from the time of the last alert")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(grown.wait(), self._poll_s)
