@@ -20,6 +20,7 @@ from vallum_validator.checks.leakage import Leakage, leakage
 from vallum_validator.checks.membership import ATTACKS, References, Rows, attack, train_references
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.space import build_space
+from vallum_validator.checks.thresholds import Privacy
 from vallum_validator.checks.truth import Labelled, labelled, part
 from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import Subject
@@ -46,18 +47,7 @@ def check(subject: Subject) -> CheckResult:
         part(subject, name)
     members, population = (_sample(subject, name, rng) for name in ("members", "population"))
     rows = _rows(subject, members, population)
-    repeated, natural = _overlap(*rows, confidence)
-    if repeated.low > natural.high + policy.shift.value:
-        raise Invalid(
-            f"{repeated.low:.0%} or more of data.population are rows of data.members, while {natural.high:.0%} of the "
-            f"members at most occur twice: the population must be rows the model was not trained on"
-        )
-    shift = _shift(*rows, rng, confidence)
-    if shift.low > 0.5 + policy.shift.value:
-        raise Invalid(
-            f"data.members and data.population can be told apart without the model (AUC {shift.low:.2f} to "
-            f"{shift.high:.2f}, at most {0.5 + policy.shift.value:.2f} would be right): they are not of the same source"
-        )
+    source = _one_source(*rows, policy, rng)
     references = train_references(*rows, rng)
     found = leakage(attack(*rows, references, rng), rate, confidence)
     point = found.points[rate]
@@ -65,6 +55,7 @@ def check(subject: Subject) -> CheckResult:
     outcome = outcome_below(point.interval, limit)
     if found.epsilon > allowed:
         outcome = Outcome.FAIL
+    failed = outcome is Outcome.FAIL
     return CheckResult(
         name=NAME,
         outcome=outcome,
@@ -76,13 +67,8 @@ def check(subject: Subject) -> CheckResult:
         seed=subject.seed,
         reason=_reason(outcome, found, limit, rate, allowed),
         details=_details(subject, found, members, population)
-        | {
-            "hardening": _hardening(subject, rows, (members, population), references, point.rate)
-            if outcome is Outcome.FAIL
-            else [],
-            "shift_auc": {"low": shift.low, "high": shift.high},
-            "population_rows_equal_to_a_member": {"low": repeated.low, "high": repeated.high},
-        },
+        | source
+        | {"hardening": _hardening(subject, rows, (members, population), references, point.rate) if failed else []},
     )
 
 
@@ -128,6 +114,27 @@ def _judged(rows: Labelled, matrix: NDArray[np.float64]) -> Rows:
     known = rows.truth < rows.probabilities.shape[1]
     chance = rows.probabilities[np.arange(len(rows)), np.where(known, rows.truth, 0)]
     return Rows(matrix, rows.truth, np.where(known, chance, 0.0))
+
+
+def _one_source(members: Rows, population: Rows, policy: Privacy, rng: np.random.Generator) -> dict[str, Detail]:
+    """Return how alike the two parts are without the model; refuse them where they differ too much or too little."""
+    confidence = policy.confidence.value
+    repeated, natural = _overlap(members, population, confidence)
+    if repeated.low > natural.high + policy.shift.value:
+        raise Invalid(
+            f"{repeated.low:.0%} or more of data.population are rows of data.members, while {natural.high:.0%} of the "
+            f"members at most occur twice: the population must be rows the model was not trained on"
+        )
+    shift = _shift(members, population, rng, confidence)
+    if shift.low > 0.5 + policy.shift.value:
+        raise Invalid(
+            f"data.members and data.population can be told apart without the model (AUC {shift.low:.2f} to "
+            f"{shift.high:.2f}, at most {0.5 + policy.shift.value:.2f} would be right): they are not of the same source"
+        )
+    return {
+        "shift_auc": {"low": shift.low, "high": shift.high},
+        "population_rows_equal_to_a_member": {"low": repeated.low, "high": repeated.high},
+    }
 
 
 def _overlap(members: Rows, population: Rows, confidence: float) -> tuple[Interval, Interval]:

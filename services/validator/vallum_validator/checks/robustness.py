@@ -71,8 +71,7 @@ def check(subject: Subject) -> CheckResult:
     details = _details(subject, rows, space, tally, len(planned))
     try:
         details |= boundary(oracle, space, rows, planned, policy, radius=radius, rng=rng)
-        if outcome is Outcome.FAIL:
-            details["hardening"] = _hardening(subject, reach, rows, value)
+        details |= _hardening(subject, reach, rows, value) if outcome is Outcome.FAIL else {}
     except Invalid as error:
         # A model must not talk its way out of a FAIL by crashing afterwards; out of a PASS it does.
         if outcome is not Outcome.FAIL:
@@ -139,10 +138,10 @@ def _attack(
     return tally, final_interval(tally.flipped, tally.evaluated, exhausted=exhausted, confidence=confidence)
 
 
-def _hardening(subject: Subject, reach: Reach, rows: Labelled, before: float) -> list[Detail]:
+def _hardening(subject: Subject, reach: Reach, rows: Labelled, before: float) -> dict[str, Detail]:
     """Attack the model once more behind a vote over nearby rows; empty where nothing can move a little."""
     if subject.predictor is None or not len(reach.space.graded):
-        return []
+        return {}
     policy = subject.thresholds.adversarial_robustness
     rng = np.random.default_rng([subject.seed, 1, 1])
     voting = VotingPredictor(subject.predictor, reach.space, rng)
@@ -168,7 +167,7 @@ def _hardening(subject: Subject, reach: Reach, rows: Labelled, before: float) ->
         accuracy_before=float(some.correct.mean()),
         accuracy_after=float(voted.correct.mean()),
     )
-    return [trial.detail()]
+    return {"hardening": [trial.detail()]}
 
 
 def _confirm(

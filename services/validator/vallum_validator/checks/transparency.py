@@ -67,7 +67,7 @@ def check(subject: Subject) -> CheckResult:
             "front_matter_problem": card.problem,
             "declared_metrics": [_claim_detail(claim) for claim in claims],
             "not_measured": unmeasured,
-            **(_explanations(subject, rows, rng) if rows else {}),
+            **(_explanations(subject, rows, rng, outcome) if rows else {}),
         },
     )
 
@@ -148,11 +148,17 @@ def _claim_detail(claim: _Claim) -> dict[str, Detail]:
     }
 
 
-def _explanations(subject: Subject, rows: Labelled, rng: np.random.Generator) -> dict[str, Detail]:
+def _explanations(subject: Subject, rows: Labelled, rng: np.random.Generator, outcome: Outcome) -> dict[str, Detail]:
     policy = subject.thresholds.transparency
     if subject.predictor is None or not subject.predictor.features:
         return {}
-    found = importances(subject.predictor, rows, int(policy.importance_queries.value), rng)
+    try:
+        found = importances(subject.predictor, rows, int(policy.importance_queries.value), rng)
+    except Invalid as error:
+        # As in robustness: no way out of a FAIL by crashing afterwards.
+        if outcome is not Outcome.FAIL:
+            raise
+        return {"not_measured": error.message}
     imitation = surrogate(subject.predictor, rows, rng, policy.confidence.value)
     return {
         "accuracy": float(rows.correct.mean()),
