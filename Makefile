@@ -12,12 +12,13 @@ help:            ## this list
 
 setup: $(STAMP)  ## .venv with every pinned package and the command `vallum`
 
-# Every third-party package comes from requirements.lock, each checked against its hash; pip only fetches uv, which installs the rest in parallel.
+# Every third-party package comes from requirements.lock, each checked against its hash; pip only fetches uv, which
+# installs the rest in parallel. Compiled here, because a sandboxed worker may not write: it would compile each time.
 $(STAMP): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	@test -x $(PY) || python3 -m venv $(VENV)
 	@sed -n '/^uv==/,/^    #/p' requirements.lock | grep -v '^    #' > $(VENV)/uv.lock
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
-	@$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	@touch $(STAMP)
 

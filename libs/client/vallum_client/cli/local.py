@@ -102,6 +102,9 @@ def scan(
 
     if form not in ("table", "json"):
         raise Invalid(f"--format must be table or json, got {form!r}")
+    missing = [path for path in paths if not (path.exists() or path.is_symlink())]
+    if missing:
+        raise Invalid(f"nothing to scan at {str(missing[0])!r}; name files or folders")
     report = scan_paths(paths)
     files = [file_dict(file_message(file)) for file in report.files]
     if session.json or form == "json":
