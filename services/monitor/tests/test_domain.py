@@ -166,6 +166,17 @@ class TestWatch:
         _, news = self.full(judged, 4).judged(finding(Severity.MEDIUM))
         assert news is None
 
+    def test_confirmation_has_the_severity_of_the_window_that_confirms(self):
+        judged, _ = self.watch().judged(finding(Severity.HIGH))
+        judged, news = self.full(judged, 2).judged(finding(Severity.MEDIUM))
+        assert news is not None
+        assert (news.severity, news.confirmed) == (Severity.MEDIUM, True)
+        judged, news = self.full(judged, 3).judged(finding(Severity.HIGH))
+        assert news is not None
+        assert (news.severity, news.confirmed) == (Severity.HIGH, True)
+        _, news = self.full(judged, 4).judged(finding(Severity.HIGH))
+        assert news is None
+
     def test_quiet_window_ends_the_episode(self):
         judged, _ = self.watch().judged(finding())
         judged, news = self.full(judged, 2).judged(None)

@@ -247,7 +247,6 @@ class TestAlertFeed:
         assert (await told).alert_id == "new"
         await watching.aclose()
 
-
     async def test_those_who_watch_are_told_when_it_stops(self, fake, alert, given):
         await self.keep(fake, alert("old"))
         feed = AlertFeed(fake, poll_s=60)

@@ -67,7 +67,7 @@ class Episode:
 
     Args:
         episode_id: id of its first alert.
-        severity: the worst that was said.
+        severity: of its newest alert.
         confirmed: whether a second, independent window said the same.
         subjects: of the newest window.
     """
@@ -77,19 +77,16 @@ class Episode:
     confirmed: bool
     subjects: tuple[str, ...]
 
-    def after(self, finding: Finding) -> Episode:
-        """The episode with one more window."""
-        again = not set(self.subjects).isdisjoint(finding.subjects)
-        return replace(
-            self,
-            severity=max(self.severity, finding.severity),
-            confirmed=self.confirmed or again,
-            subjects=finding.subjects,
-        )
+    def after(self, finding: Finding) -> tuple[Episode, bool]:
+        """The episode with one more window, and whether there is something to tell.
 
-    def is_worse_than(self, former: Episode | None) -> bool:
-        """Whether there is something to say that has not been said: news, confirmation, or a higher severity."""
-        return former is None or (self.confirmed, self.severity) != (former.confirmed, former.severity)
+        That is its confirmation, or a higher severity than was told last. An alert has the severity of its own window,
+        so that a confirmed one of high severity was high in the window that says so.
+        """
+        confirmed = self.confirmed or not set(self.subjects).isdisjoint(finding.subjects)
+        speaks = confirmed > self.confirmed or finding.severity > self.severity
+        severity = finding.severity if speaks else self.severity
+        return Episode(self.episode_id, severity, confirmed, finding.subjects), speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +125,10 @@ class Watch:
             return replace(self, window=Window(), episode=None), None
         if self.episode is None:
             episode = Episode(self.alert_id, finding.severity, confirmed=False, subjects=finding.subjects)
+            speaks = True
         else:
-            episode = self.episode.after(finding)
-        news = episode if episode.is_worse_than(self.episode) else None
-        return replace(self, window=Window(), episode=episode), news
+            episode, speaks = self.episode.after(finding)
+        return replace(self, window=Window(), episode=episode), episode if speaks else None
 
 
 @dataclass(frozen=True, slots=True)
