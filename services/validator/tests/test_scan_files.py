@@ -49,8 +49,8 @@ def test_truncated_pickle_is_not_clean(tmp_path: Path, cut: int) -> None:
         (b"\x80\x04K\x01Q.", "pickle.persistent-id"),
         (b"\x80\x05\x97.", "pickle.buffer"),
         (b"\x80\x04cmypackage\nThing\n)\x81.", "pickle.global-unlisted"),
-        (b"\x80\x04\x95\x03\0\0\0\0\0\0\0\x8c\x04math0.", "pickle.broken"),
-        (b"\x80\x02]r\xff\xff\xff\xff.", "pickle.broken"),
+        (b"\x80\x04\x95\x03\0\0\0\0\0\0\0\x8c\x04math0.", "limit.reached"),
+        (b"\x80\x02]r\xff\xff\xff\xff.", "pickle.memo-bomb"),
     ],
 )
 def test_what_is_not_understood_is_unknown(tmp_path: Path, data: bytes, rule: str) -> None:

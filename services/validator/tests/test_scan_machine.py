@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vallum_common.errors import Invalid
+from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Budget, Limits
 from vallum_validator.scan.pickled.bulk import MIN_BYTES
 from vallum_validator.scan.pickled.machine import Machine
@@ -57,6 +57,9 @@ class Recorder:
     def persistent(self, offset: int, identity: Any) -> Any:
         self.events.append(("persistent",))
         return Instance("a persistent id")
+
+    def bomb(self, index: int, entries: int) -> None:
+        return None
 
     def buffer(self, offset: int) -> Any:
         raise Invalid("no buffers")
@@ -127,9 +130,10 @@ def machine_sees(data: bytes, *, bulk: bool) -> list[Event]:
     machine = Machine(memoryview(data), observer=recorder, budget=Budget.of(Limits(), len(data)), bulk=bulk)
     try:
         machine.run(0, HANDLERS)
-    except Invalid as error:
-        if "crosses the end of its frame" in error.message:
-            recorder.events.append(REFUSED)
+    except Invalid:
+        return recorder.events
+    except Exhausted:
+        recorder.events.append(REFUSED)
     return recorder.events
 
 
@@ -218,7 +222,7 @@ def fits(machine: Machine, added: bytes) -> bool:
             handler = HANDLERS[added[position]]
             assert handler is not None
             position = handler(machine, position + 1)
-    except (Invalid, IndexError):
+    except (Invalid, Exhausted, IndexError):
         machine.stack, machine._metastack = saved[0], saved[1]
         machine.memo.clear()
         machine.memo.update(saved[2])

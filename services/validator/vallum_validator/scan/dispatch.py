@@ -140,21 +140,23 @@ def inspect(data: memoryview, context: Context) -> str:
     if not len(data):
         context.report("file.empty", "there are no bytes")
         return "empty"
-    found = next((entry for entry in FORMATS if entry.matches(data)), None) or _last_resort(data, context)
-    if found is None:
-        context.report("file.unrecognised", f"begins with {bytes(data[:16])!r}, which no known format does", 0)
-        return "unknown"
-    if found.inspect is not inspect_pickle:
-        _look_for_pickle(data, context)
-    if found.name not in _CONTAINERS:
-        secrets.search(data, context)
+    name = "unknown"
     try:
+        found = next((entry for entry in FORMATS if entry.matches(data)), None) or _last_resort(data, context)
+        if found is None:
+            context.report("file.unrecognised", f"begins with {bytes(data[:16])!r}, which no known format does", 0)
+            return name
+        name = found.name
+        if found.inspect is not inspect_pickle:
+            _look_for_pickle(data, context)
+        if name not in _CONTAINERS:
+            secrets.search(data, context, text=name == "text")
         return found.inspect(data, context)
     except Invalid as error:
-        context.report("format.broken", f"{found.name}: {error.message}")
+        context.report("format.broken", f"{name}: {error.message}")
     except Exhausted as error:
         context.report("limit.reached", error.message)
-    return found.name
+    return name
 
 
 def _last_resort(data: memoryview, context: Context) -> Format | None:

@@ -15,8 +15,11 @@ from typing import Final
 from vallum_validator.scan.context import Context
 
 _AROUND: Final = 400
-SEARCHED_BYTES: Final = 8 * 1024**2
-"""At most this much of a file is searched, from its beginning and from its end: metadata and text lie there."""
+SEARCHED_BYTES: Final = 1024**2
+"""At most this much of binary content is searched, from its beginning and from its end: metadata lies there, and the
+search must stay small beside the hash."""
+SEARCHED_TEXT: Final = 64 * 1024**2
+"""At most this much of text."""
 _MAX_TRIES: Final = 2000
 
 
@@ -61,19 +64,19 @@ KINDS: Final = (
 )  # fmt: skip
 
 
-def search(data: memoryview, context: Context) -> None:
+def search(data: memoryview, context: Context, *, text: bool) -> None:
     """Report each kind that is found, with its place and never with its value."""
-    for start, part in _parts(data):
+    for start, part in _parts(data, SEARCHED_TEXT if text else SEARCHED_BYTES):
         for kind in KINDS:
             for offset in _hits(part, kind):
                 context.report(kind.rule, f"holds what looks like a {kind.name}", start + offset)
 
 
-def _parts(data: memoryview) -> Iterator[tuple[int, bytes]]:
-    if len(data) <= SEARCHED_BYTES:
+def _parts(data: memoryview, limit: int) -> Iterator[tuple[int, bytes]]:
+    if len(data) <= limit:
         yield 0, bytes(data)
         return
-    half = SEARCHED_BYTES // 2
+    half = limit // 2
     yield 0, bytes(data[:half])
     yield len(data) - half, bytes(data[-half:])
 

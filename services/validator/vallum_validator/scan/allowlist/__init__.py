@@ -16,7 +16,8 @@ from typing import Any, Final
 from vallum_validator.scan.pickled.values import Grade
 
 _FOLDER: Final = Path(__file__).parent
-_GRADES: Final = {"callable": Grade.CALLABLE, "class": Grade.CLASS, "reference": Grade.REFERENCE}
+_GRADES: Final = {"reference": Grade.REFERENCE, "class": Grade.CLASS, "callable": Grade.CALLABLE}
+"""From the least to the most: a name that two lists grade differently has the higher grade."""
 
 
 class Allowlist:
@@ -29,11 +30,11 @@ class Allowlist:
 
     def __init__(self, curated: Mapping[str, Any], listings: Iterable[Mapping[str, Any]]) -> None:
         self._grades: dict[tuple[str, str], Grade] = {}
-        for listing in (*listings, curated):
-            for key, grade in sorted(_GRADES.items(), key=lambda pair: pair[1]):
+        lists = (*listings, curated)
+        for key, grade in _GRADES.items():
+            for listing in lists:
                 for module, names in listing[key].items():
-                    for name in names:
-                        self._grades[module, name] = max(grade, self._grades.get((module, name), grade))
+                    self._grades.update(dict.fromkeys([(module, name) for name in names], grade))
         for module, names in curated["denied"].items():
             self._grades.update({(module, name): Grade.DENIED for name in names})
         self._standard = frozenset(curated["standard_library"])

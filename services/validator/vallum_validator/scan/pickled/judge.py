@@ -153,6 +153,10 @@ class Judge:
         self._context.report("pickle.persistent-id", f"asks the loader for the object {shown(identity)}", offset)
         return Instance("a persistent id")
 
+    def bomb(self, index: int, entries: int) -> None:
+        """Report a memo index that makes the loader take memory for nothing."""
+        self._context.report("pickle.memo-bomb", f"notes a value under {index}, the memo has {entries}")
+
     def buffer(self, offset: int) -> Any:
         """Report a buffer that is not in the file."""
         self._context.report("pickle.buffer", "NEXT_BUFFER asks for a buffer outside the stream", offset)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from vallum_common.errors import Exhausted, Invalid
-from vallum_validator.scan.context import Budget, shown
+from vallum_validator.scan.context import Budget
 from vallum_validator.scan.pickled.backlog import Backlog
 from vallum_validator.scan.pickled.bulk import BYTES_PER_STEP, MIN_BYTES, Run, match
 from vallum_validator.scan.pickled.values import Global
@@ -70,6 +70,10 @@ class Observer(Protocol):
 
     def buffer(self, offset: int) -> Any:
         """A buffer from outside the stream is needed."""
+        ...
+
+    def bomb(self, index: int, entries: int) -> None:
+        """A memo index far above the number of entries: `_pickle` makes a table of that size."""
         ...
 
 
@@ -229,24 +233,24 @@ class Machine:
         # _pickle drops what is left of a frame when an argument reaches beyond it and the file cannot peek (BytesIO);
         # the unpickler in Python stops; pickle.loads reads on. No pickler writes such a frame.
         if start < self.frame_end < end:
-            raise Invalid(f"the argument at offset {start} crosses the end of its frame, where loaders disagree")
+            raise Exhausted(f"the argument at offset {start} crosses the end of its frame, where loaders disagree")
         return end
 
     def line(self, start: int) -> tuple[bytes, int]:
         """The text up to the next newline, and the offset behind that.
 
         Raises:
-            Invalid: there is no newline, or only after more than a mebibyte.
+            Exhausted: there is no newline within a mebibyte.
         """
         for width in (256, _MAX_LINE):
             window = bytes(self.data[start : start + width])
             length = window.find(b"\n")
             if length >= 0:
                 return window[:length], self._within_frame(start, start + length + 1)
-        if 0 < len(window) < _MAX_LINE:
+        if len(window) < _MAX_LINE:
             # At the end of the file the unpickler in Python takes what there is, and cuts its last byte.
             return window[:-1], len(self.data)
-        raise Invalid(f"the text at offset {start} has no end within {_MAX_LINE} bytes")
+        raise Exhausted(f"the text at offset {start} has no end within {_MAX_LINE} bytes")
 
     def pop(self) -> Any:
         """The top of the stack; IndexError where a mark or the bottom is reached, as CPython's fence does."""
@@ -301,7 +305,7 @@ class Machine:
         if index < 0:
             raise Invalid(f"memo index {index} is negative")
         if index > len(self.memo) + _MEMO_SLACK:
-            raise Invalid(f"memo index {shown(index)} is far above the {len(self.memo)} entries: a memory bomb")
+            self.observer.bomb(index, len(self.memo))
         self.memo[index] = self.stack[-1]
 
     def recall(self, index: int) -> Any:

@@ -6,7 +6,7 @@ A handler gets the machine and the offset behind its opcode, and returns the off
 
 from __future__ import annotations
 
-import codecs
+import re
 import struct
 from typing import Any, Final
 
@@ -16,6 +16,11 @@ from vallum_validator.scan.pickled import objects
 from vallum_validator.scan.pickled.machine import Handler, Machine
 from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container
 
+_ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
+_ESCAPED: Final = {
+    b"\\": b"\\", b"'": b"'", b'"': b'"', b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t",
+    b"v": b"\v", b"\n": b"",
+}  # fmt: skip
 _U16: Final = struct.Struct("<H")
 _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
@@ -125,8 +130,18 @@ def _quoted_line(machine: Machine, start: int) -> int:
     text = text.strip()
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in b"\"'":
         raise Invalid(f"the STRING at offset {start} is not quoted: {shown(text)}")
-    machine.stack.append(str(codecs.escape_decode(text[1:-1])[0], "latin-1"))
+    machine.stack.append(str(_ESCAPE.sub(_unescaped, text[1:-1]), "latin-1"))
     return end
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    """What an escape of a Python string stands for; a broken one, where the unpickler stops, stays as it is."""
+    escape = found[1]
+    if len(escape) == 3 and escape[:1] == b"x":
+        return bytes([int(escape[1:], 16)])
+    if escape[:1] in b"01234567":
+        return bytes([int(escape, 8) & 255])
+    return _ESCAPED.get(escape, found[0])
 
 
 def _unicode_line(machine: Machine, start: int) -> int:

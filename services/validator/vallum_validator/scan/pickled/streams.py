@@ -18,7 +18,7 @@ from vallum_validator.scan.pickled.opcodes import HANDLERS
 _STREAM_COST: Final = 50
 """Opcodes charged for beginning a stream: a megabyte of `N.` is half a million of them."""
 _MAX_NESTED: Final = 20
-_HARMLESS_ALONE: Final = frozenset({"pickle.global-unlisted", "scan.finding-limit"})
+_HARMLESS_ALONE: Final = frozenset({"pickle.global-unlisted", "pickle.memo-bomb", "scan.finding-limit"})
 """Text may begin like the import of a module nobody knows (`cat`, `dog`); only a call of it makes it a pickle."""
 
 
