@@ -13,6 +13,11 @@ down_revision = None
 def upgrade() -> None:
     """Create the tables."""
     create_event_tables(op.get_bind())
+    _create_facts()
+    _create_detection()
+
+
+def _create_facts() -> None:
     op.create_table(
         "deployment",
         sa.Column("deployment_id", sa.Text, primary_key=True),
@@ -49,6 +54,9 @@ def upgrade() -> None:
         sa.Column("allows_deployment", sa.Boolean, nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
     )
+
+
+def _create_detection() -> None:
     op.create_table(
         "reported_batch",
         sa.Column("batch_id", sa.Text, primary_key=True),
