@@ -46,7 +46,7 @@ def exact_distances(samples: int) -> None:
     for row, answer in zip(rows[:samples], own[:samples], strict=True):
         # One output, positive for class 1: the search lowers it for a row of class 1 and raises it for one of class 0.
         source, target = (trees, None) if answer == 1 else (None, trees)
-        search = veritas.VeritasRobustnessSearch(row, 0.5, source, target, num_steps=14, max_time=200, silent=True)
+        search = veritas.VeritasRobustnessSearch(row, 0.5, source, target, num_steps=14, max_time=60, silent=True)
         _, low, high = search.search()
         distances.append([float(low), float(high)])
     tell("exact", distances=distances)
