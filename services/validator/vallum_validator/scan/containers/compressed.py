@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from vallum_common.errors import Invalid
 from vallum_validator.scan.containers.expand import Decompressor, bzip2, expand_one, gzip, xz, zlib_stream
 from vallum_validator.scan.context import Context
 
@@ -35,7 +36,8 @@ def inspect_compressed(data: memoryview, context: Context) -> str:
         `joblib` where a pickle is inside, else the name of the compression.
     """
     opener = _opener(data)
-    assert opener is not None, "called only where is_compressed holds"  # noqa: S101
+    if opener is None:
+        raise Invalid(f"no compressed stream begins with {bytes(data[:6])!r}")
     name, begin = opener
     content, used = expand_one(data, begin(), context.budget)
     if used != len(data):

@@ -31,9 +31,7 @@ def is_onnx(data: memoryview) -> bool:
     seen: set[int] = set()
     try:
         for entry in fields(data):
-            if entry.number not in _MODEL_FIELDS or (entry.number in (7, 8)) != (
-                entry.wire == LENGTH and entry.number in (7, 8)
-            ):
+            if entry.number not in _MODEL_FIELDS or (entry.number in (7, 8) and entry.wire != LENGTH):
                 return False
             seen.add(entry.number)
     except Invalid:
