@@ -203,3 +203,18 @@ def test_a_tree_imitates_a_step_perfectly() -> None:
     found = surrogate(subject.predictor, labelled(subject), np.random.default_rng(0), 0.95)
     assert found is not None
     assert found.value > 0.99 > 0.6 > found.majority
+
+
+def test_a_boast_stays_a_fail_when_the_model_crashes_afterwards() -> None:
+    calls = 0
+
+    def once(table: Table) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise PredictionFailed("the worker stopped")
+        return _answer(table)
+
+    result = _check(_claiming("accuracy", 0.99), once)
+    assert result.outcome is Outcome.FAIL
+    assert result.details["not_measured"] == "the worker stopped"
