@@ -95,11 +95,13 @@ class MemoryMeasurer:
     """Measures nothing; looks whether the files lie where the manifest says."""
 
     dies: bool = False
+    found: bool = False
 
     async def assess(
         self, bundle: Path, artifact: SubmittedFile, on_step: Callable[[Step], Awaitable[None]]
     ) -> Assessment:
-        assert (bundle / artifact.path).read_bytes() == CONTENT
+        self.found = (bundle / artifact.path).is_file()
+        assert self.found
         await on_step(Step("scan", scan=ASSESSMENT.scan))
         if self.dies:
             raise SystemExit("killed")

@@ -9,9 +9,10 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from vallum_common.bundle import Manifest
+if TYPE_CHECKING:
+    from vallum_common.bundle import Manifest  # pydantic with it, which a scan can do without
 
 CHECK_NAMES: Final = ("adversarial_robustness", "data_privacy", "bias_fairness", "transparency")
 """The four checks, in the order they run."""
