@@ -36,8 +36,9 @@ log = structlog.get_logger(__name__)
 
 _STOP_S: Final = 2.0
 _RECONNECT_ATTEMPT: Final = 4
-_BUFFERED_MESSAGES: Final = 32
-"""Messages of up to 1 MB wait in memory for the agent."""
+_BUFFERED_MESSAGES: Final = 256
+"""Messages, of at most 1 MB each, that wait in memory for the agent. A full buffer makes Faust pause for up to a second,
+so that its size bounds the messages per second (seen with an agent that does nothing: 32 gave 31/s, 512 gave 401/s)."""
 
 
 class TooMuchPoison(Exception):
