@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 _STOP_S: Final = 2.0
 _RECONNECT_ATTEMPT: Final = 4
 _BUFFERED_MESSAGES: Final = 256
-"""Messages, of at most 1 MB each, that wait in memory for the agent. A full buffer makes Faust pause for up to a second,
+"""Messages, of at most 1 MB each, that wait in memory for the agent. A full buffer makes Faust pause up to a second,
 so that its size bounds the messages per second (seen with an agent that does nothing: 32 gave 31/s, 512 gave 401/s)."""
 
 
