@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from vallum_common.clock import Clock
-from vallum_common.errors import NotFound
+from vallum_common.errors import Conflict, NotFound
 from vallum_risk.domain import Count, Evidence, EvidenceValue, ModelReference, RiskProfile
 from vallum_risk.model import RiskModel, score_evidence
 
@@ -76,10 +76,16 @@ class RiskRegister:
 
         Raises:
             NotFound: the version has not been validated yet; its validation may still be on the way.
+            Conflict: what was validated under its name were other bytes.
         """
         known = await unit.evidence_of(reference.model, reference.version)
         if known is None:
             raise NotFound(f"an alert about {reference.model}@{reference.version}, which has not been validated")
+        if known.reference != reference:
+            raise Conflict(
+                f"an alert about {reference.model}@{reference.version} with sha256 {reference.digest}; "
+                f"validated was sha256 {known.reference.digest}"
+            )
         items: Mapping[str, EvidenceValue] = {**known.items, ALERTS: _one_more(known.items.get(ALERTS))}
         evidence = Evidence(known.reference, known.submission_id, known.tier, items)
         await unit.save_evidence(evidence)

@@ -33,7 +33,7 @@ profile_table: Final = sa.Table(
     metadata,
     sa.Column("model", sa.Text, primary_key=True),
     sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("overall", sa.Float, nullable=False),
+    sa.Column("overall", sa.Float, nullable=False, index=True),
     sa.Column("content", sa.LargeBinary, nullable=False),
 )
 

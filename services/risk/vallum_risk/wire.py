@@ -34,6 +34,8 @@ _SCAN_SIGNS = {
     evidence_pb2.SCAN_VERDICT_UNSPECIFIED: Sign.UNKNOWN,
 }
 
+_TOLD = (evidence_pb2.CHECK_OUTCOME_PASS, evidence_pb2.CHECK_OUTCOME_FAIL)
+
 
 def reference_from(message: model_pb2.ModelReference) -> ModelReference:
     """A reference.
@@ -64,17 +66,20 @@ def evidence_from(message: events_pb2.ValidationCompleted) -> Evidence:
 
 def _items(message: events_pb2.ValidationCompleted) -> Iterator[tuple[str, EvidenceValue]]:
     yield "scan", _SCAN_SIGNS.get(message.scan.verdict, Sign.UNKNOWN)
-    inconclusive = 0
+    could_not_tell = 0
     for check in message.checks:
-        inconclusive += check.outcome == evidence_pb2.CHECK_OUTCOME_INCONCLUSIVE
+        could_not_tell += check.outcome not in _TOLD
         if check.HasField("value") and check.HasField("interval"):
             numbers = (check.value, check.interval.low, check.interval.high, check.confidence)
-            if not all(map(math.isfinite, numbers)) or not 0 < check.confidence < 1:
+            is_ordered = check.interval.low <= check.interval.high
+            if not (all(map(math.isfinite, numbers)) and is_ordered and 0 < check.confidence < 1):
                 raise Invalid(f"check {check.name!r} has the value, interval and confidence {numbers}")
             yield f"checks.{check.name}", Measurement(*numbers)
-    yield "validation.inconclusive", Count(bad=inconclusive, trials=len(message.checks))
+    yield "validation.inconclusive", Count(bad=could_not_tell, trials=len(message.checks))
+    without = message.datasets - message.datasets_with_digest
+    if not 0 <= without <= message.datasets:
+        raise Invalid(f"{message.datasets_with_digest} of {message.datasets} data sets cannot have a digest")
     if message.datasets:
-        without = message.datasets - message.datasets_with_digest
         yield "lineage.without_digest", Count(bad=without, trials=message.datasets)
     if message.vendor:
         yield "vendor.unsigned", Sign.GOOD if message.has_signature else Sign.BAD

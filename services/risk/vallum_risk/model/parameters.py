@@ -16,7 +16,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Bearing(_Part):
@@ -104,10 +104,11 @@ def load_risk_model(path: Path) -> RiskModel:
         model = RiskModel.model_validate(yaml.safe_load(content))
     except OSError as error:
         raise Invalid(f"the risk model {str(path)!r} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise Invalid(f"the risk model {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise Invalid(f"the risk model {str(path)!r}: {place}: {first['msg']}") from error
+        place = [".".join(map(str, first["loc"]))] if first["loc"] else []
+        told = ": ".join([f"the risk model {str(path)!r}", *place, first["msg"].removeprefix("Value error, ")])
+        raise Invalid(told) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise Invalid(f"the risk model {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     return model.model_copy(update={"digest": hashlib.sha256(content).hexdigest()})

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import betaincinv, ndtri
 
 from vallum_risk.domain import (
     RISK_NAMES,
@@ -93,9 +93,9 @@ def _worst(likelihoods: Sequence[Draws], prior: Draws) -> Draws:
 def _likelihood(bearing: Bearing, value: EvidenceValue, evidence: Evidence, model: RiskModel) -> Draws:
     generator = _generator(bearing.evidence, evidence, model)
     if isinstance(value, Sign):
-        return generator.beta(*model.signs[value.value], size=model.draws)
+        return _beta(*model.signs[value.value], generator, model.draws)
     if isinstance(value, Count):
-        quantity = generator.beta(value.bad + 0.5, value.trials - value.bad + 0.5, size=model.draws)
+        quantity = _beta(value.bad + 0.5, value.trials - value.bad + 0.5, generator, model.draws)
     else:
         quantity = _split_normal(value, generator, model.draws)
     quantities, likelihoods = np.array(bearing.scale).T
@@ -103,8 +103,15 @@ def _likelihood(bearing: Bearing, value: EvidenceValue, evidence: Evidence, mode
     return likelihood
 
 
+def _beta(a: float, b: float, generator: np.random.Generator, size: int) -> Draws:
+    # By quantiles, not by rejection: with the same uniform numbers one more bad outcome moves every draw up, so that
+    # chance cannot make a risk fall when the evidence gets worse.
+    draws: Draws = betaincinv(a, b, generator.uniform(size=size))
+    return draws
+
+
 def _split_normal(measured: Measurement, generator: np.random.Generator, size: int) -> Draws:
-    reach = norm.ppf(0.5 + measured.confidence / 2)
+    reach = ndtri(0.5 + measured.confidence / 2)
     normal = generator.standard_normal(size)
     half = np.where(normal < 0, measured.value - measured.low, measured.high - measured.value)
     draws: Draws = measured.value + normal * np.maximum(half, 0) / reach
