@@ -8,9 +8,10 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 from scipy import stats
 
+from vallum_common.bundle import canonical_text
 from vallum_common.errors import Invalid
 from vallum_monitor.config import read_policy
-from vallum_monitor.detectors.counting import canonical_text, count
+from vallum_monitor.detectors.counting import count
 from vallum_monitor.detectors.drift import PopulationDrift, fisher, holm, measure, psi
 from vallum_monitor.detectors.policy import DetectionPolicy
 from vallum_monitor.domain.alerts import Window

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vallum_common.bundle import Feature
+from vallum_common.bundle import Feature, canonical_text
 from vallum_common.errors import Invalid
-from vallum_validator.table import Table, canonical_column, canonical_text, categories, label_order
+from vallum_validator.table import Table, canonical_column, categories, label_order
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,14 @@ be hostile and lives in another process. Nothing here reads a file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum_common.bundle import Feature, FeatureType, Manifest, Task
+from vallum_common.bundle import Feature, FeatureType, Manifest, Task, canonical_text
 from vallum_common.errors import Invalid
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 Column: TypeAlias = "NDArray[Any]"
 Labels: TypeAlias = "NDArray[np.object_]"
 Probabilities: TypeAlias = "NDArray[np.float64]"
-
-_WHOLE_NUMBER: Final = re.compile(r"(-?[0-9]+)\.0+")
-_TRUTH: Final = frozenset({"true", "false"})
 
 
 class PredictionFailed(Invalid):
@@ -168,28 +164,6 @@ class Subject:
     card: str | None
     thresholds: Thresholds
     seed: int
-
-
-def canonical_text(value: object) -> str | None:
-    """Return the one spelling of a label or category: 1, 1.0 and "1" are "1"; True and "TRUE" are "true".
-
-    Other text stays as it is, spaces included. Missing (None, NaN) is None.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, int | np.integer):
-        return str(int(value))
-    if isinstance(value, float | np.floating):
-        if np.isnan(value):
-            return None
-        return str(int(value)) if float(value).is_integer() else str(value)
-    text = str(value)
-    if text.lower() in _TRUTH:
-        return text.lower()
-    whole = _WHOLE_NUMBER.fullmatch(text)
-    return whole.group(1) if whole else text
 
 
 def canonical_column(column: Column | Sequence[object]) -> Labels:

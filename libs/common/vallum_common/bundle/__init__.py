@@ -17,6 +17,7 @@ from vallum_common.bundle.manifest import (
     parse_manifest,
 )
 from vallum_common.bundle.source import Bundle, BundleFile, Role, open_bundle
+from vallum_common.bundle.spelling import canonical_text
 
 __all__ = [
     "MANIFEST_NAME",
@@ -30,6 +31,7 @@ __all__ = [
     "Role",
     "Task",
     "Tier",
+    "canonical_text",
     "open_bundle",
     "parse_manifest",
 ]

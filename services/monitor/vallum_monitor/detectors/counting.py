@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vallum_common.bundle import canonical_text
 from vallum_common.errors import Invalid
 from vallum_monitor.domain.models import FeatureBaseline
 from vallum_monitor.domain.traffic import Column
-
-_WHOLE_NUMBER: Final = re.compile(r"(-?[0-9]+)\.0+")
 
 
 def count(feature: FeatureBaseline, column: Column) -> tuple[int, ...]:
@@ -39,19 +36,8 @@ def count(feature: FeatureBaseline, column: Column) -> tuple[int, ...]:
     counts = [0] * len(feature.counts)
     values: Iterable[object] = column.numbers if len(column.numbers) else column.texts
     for value, rows in Counter(values).items():
-        counts[place.get(canonical_text(value), -1)] += rows
+        counts[place.get(canonical_text(value) or "", -1)] += rows
     return tuple(counts)
-
-
-def canonical_text(value: object) -> str:
-    """The one spelling of a category: 1, 1.0 and "1.0" are "1"; True and "TRUE" are "true"; other text stays."""
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else str(value)
-    text = str(value)
-    if text.lower() in ("true", "false"):
-        return text.lower()
-    whole = _WHOLE_NUMBER.fullmatch(text)
-    return whole.group(1) if whole else text
 
 
 def _numbers(column: Column) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vallum_common.bundle import canonical_text
 from vallum_common.errors import Invalid
 from vallum_validator.checks.disparity import Criterion, Gap, Impact, gap, impact
 from vallum_validator.checks.groups import Confusion, Counts, Family, confusion, families
@@ -18,7 +19,7 @@ from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.truth import Labelled, labelled, runnable
 from vallum_validator.domain import CheckResult, Detail, Outcome
-from vallum_validator.table import Subject, canonical_text
+from vallum_validator.table import Subject
 
 NAME = "bias_fairness"
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum_common.bundle import Feature, FeatureType
+from vallum_common.bundle import Feature, FeatureType, canonical_text
 from vallum_common.errors import Invalid
-from vallum_validator.table import Column, Table, canonical_column, canonical_text
+from vallum_validator.table import Column, Table, canonical_column
 
 Matrix = NDArray[np.float64]
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vallum_common.bundle import Task
+from vallum_common.bundle import Task, canonical_text
 from vallum_common.errors import Invalid
 from vallum_validator.checks.card import Card, DeclaredMetric, parse_card, told
 from vallum_validator.checks.explanation import importances, surrogate
 from vallum_validator.checks.performance import LOWER_IS_BETTER, Measured, canonical_metric, measure
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
-from vallum_validator.table import Subject, canonical_text
+from vallum_validator.table import Subject
 
 NAME = "transparency"
 
