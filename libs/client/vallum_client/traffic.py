@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ def read_traffic(path: Path) -> Any:
     return frame
 
 
-async def batches(
+def batches(
     frame: Any, *, model: str, version: str, environment: str, rows: int, answers: str
-) -> AsyncIterator[monitor_service_pb2.ReportInferenceRequest]:
+) -> Iterator[monitor_service_pb2.ReportInferenceRequest]:
     """The rows of a data frame, `rows` at a time.
 
     Args:

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from vallum.monitor.v1 import events_pb2 as monitor_pb2
 from vallum.registry.v1 import events_pb2, model_pb2
 from vallum_common.bus.consumer import Consumer, Limits
 from vallum_common.bus.event import Event
@@ -200,6 +201,32 @@ async def test_a_foreign_cluster_is_refused_until_the_outbox_is_republished(
     assert await republish(store) == 1
     async with running(Relay(store, bootstrap=platform_kafka, clock=FakeClock()).run()):
         assert len(await read(platform_kafka, TOPIC.name, model, 1)) == 1
+
+
+async def test_the_outbox_forgets_what_kafka_forgets_and_nothing_else(store: Database, platform_kafka: str) -> None:
+    traffic = Event("t", "test", "m@1", "m", START, monitor_pb2.InferenceObserved(batch_id="b"))
+    async with store.transaction() as transaction:
+        transaction.publish(traffic)
+        transaction.publish(make_event("kept"))
+
+    async def left() -> set[str]:
+        async with store.transaction() as transaction:
+            query = sa.select(outbox.c.topic).where(outbox.c.published_at.is_not(None))
+            return set((await transaction.connection.execute(query)).scalars())
+
+    async def both_published() -> bool:
+        return len(await left()) == 2
+
+    async with running(Relay(store, bootstrap=platform_kafka, clock=FakeClock()).run()):
+        await until(both_published)
+    later = FakeClock()
+    later.advance(8 * 24 * 3600)
+    async with running(Relay(store, bootstrap=platform_kafka, clock=later).run()):
+
+        async def one_left() -> bool:
+            return await left() == {TOPIC.name}
+
+        await until(one_left)
 
 
 async def test_positions_of_a_key_follow_the_order_of_commits(store: Database, model: str) -> None:

@@ -130,9 +130,23 @@ def split_version(text: str) -> tuple[str, str]:
 
 def as_dict(message: Message) -> dict[str, Any]:
     """A protobuf message as JSON-compatible values, fields named as in the contract, empty ones included."""
-    return json_format.MessageToDict(
+    document = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    _whole_numbers(message.DESCRIPTOR, document)
+    return document
+
+
+def _whole_numbers(descriptor: Any, document: dict[str, Any]) -> None:
+    """Write 64-bit integers as numbers: protobuf's JSON makes text of them, for the sake of JavaScript."""
+    for field in descriptor.fields:
+        value = document.get(field.name)
+        if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64):
+            document[field.name] = list(map(int, value)) if isinstance(value, list) else int(value or 0)
+        elif field.message_type is not None and not field.message_type.full_name.startswith("google.protobuf."):
+            for part in value if isinstance(value, list) else [value]:
+                if isinstance(part, dict):
+                    _whole_numbers(field.message_type, part)
 
 
 def plain_enum(name: str, prefix: str) -> str:

@@ -127,8 +127,6 @@ def check_dict(check: Any) -> dict[str, Any]:
         "outcome": plain_enum(document["outcome"], "CHECK_OUTCOME_"),
         "value": check.value if check.HasField("value") else None,
         "interval": [check.interval.low, check.interval.high] if check.HasField("interval") else None,
-        "samples": check.samples,
-        "seed": check.seed,
     }
 
 
@@ -146,7 +144,7 @@ def file_dict(report: Any) -> dict[str, Any]:
     ]  # fmt: skip
     document = as_dict(report)
     verdict = plain_enum(document["verdict"], "SCAN_VERDICT_")
-    return {**document, "size_bytes": report.size_bytes, "verdict": verdict, "findings": findings}
+    return {**document, "verdict": verdict, "findings": findings}
 
 
 def history(

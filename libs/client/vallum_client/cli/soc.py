@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,7 +18,9 @@ from vallum_client.cli.context import INDENTED_WIDTH, Exit, as_dict, plain_enum,
 from vallum_client.cli.models import Environment, Version
 from vallum_client.client import Client
 from vallum_client.traffic import batches, read_traffic
+from vallum_common.errors import NotFound
 
+_HEARING_S: Final = (0.5, 1.0, 2.0)
 METRICS: Final = ("security_posture_score", "risk_exposure", "compliance_rate", "incident_response_time_hours")
 
 
@@ -107,16 +112,26 @@ def observe(
     table = read_traffic(traffic)
 
     async def ask(client: Client) -> monitor_service_pb2.ReportInferenceResponse:
-        with client.errors("monitor"):
-            answer: monitor_service_pb2.ReportInferenceResponse = await client.monitor.ReportInference(
-                batches(
-                    table, model=name, version=number_, environment=environment, rows=batch_rows, answers=prediction
-                )
-            )
-            return answer
+        sent = list(
+            batches(table, model=name, version=number_, environment=environment, rows=batch_rows, answers=prediction)
+        )
+        # The monitor hears of a deployment a moment after `deploy` has answered. Sent again, a batch keeps its id.
+        for wait_s in _HEARING_S:
+            with contextlib.suppress(NotFound):
+                return await _report(client, sent)
+            await asyncio.sleep(wait_s)
+        return await _report(client, sent)
 
     answer = session.ask(ask)
     if session.json:
-        session.document({**as_dict(answer), "accepted_rows": answer.accepted_rows})
+        session.document(as_dict(answer))
     session.say(f"{answer.accepted_rows} rows in {answer.accepted_batches} batches; {answer.repeated_batches} repeated")
     return Exit.GOOD
+
+
+async def _report(
+    client: Client, sent: Sequence[monitor_service_pb2.ReportInferenceRequest]
+) -> monitor_service_pb2.ReportInferenceResponse:
+    with client.errors("monitor"):
+        answer: monitor_service_pb2.ReportInferenceResponse = await client.monitor.ReportInference(iter(sent))
+        return answer

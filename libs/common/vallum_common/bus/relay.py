@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -16,6 +17,7 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vallum_common.bus.topics import all_topics
 from vallum_common.clock import Clock
 from vallum_common.database import Database
 from vallum_common.database.tables import outbox, outbox_cluster
@@ -25,6 +27,7 @@ _POLL_S: Final = 0.2
 """How long a commit of *another* process may wait; commits of this one wake the relay."""
 _RETRY_S: Final = 1.0
 _BATCH: Final = 500
+_PRUNE_S: Final = 60.0
 _TRY_LOCK: Final = sa.text("SELECT pg_try_advisory_lock(7401, 2)")
 
 log = structlog.get_logger(__name__)
@@ -47,6 +50,7 @@ class Relay:
         self._bootstrap = bootstrap
         self._clock = clock
         self._wake = asyncio.Event()
+        self._pruned_at: dt.datetime | None = None
         database.on_published(self._wake.set)
 
     async def run(self) -> None:
@@ -61,6 +65,7 @@ class Relay:
                     await self._check_cluster(connection)
                     while True:
                         if not await self._publish_batch(connection, producer):
+                            await self._prune(connection)
                             await self._idle()
             except (KafkaError, OSError, sa.exc.DBAPIError) as error:
                 log.warning("relay_interrupted", error=type(error).__name__)
@@ -128,6 +133,20 @@ class Relay:
             )
         await connection.commit()
         return len(rows)
+
+    async def _prune(self, connection: AsyncConnection) -> None:
+        """Forget what Kafka itself forgets: records of topics with a retention, once they are older than that."""
+        now = self._clock.now()
+        if self._pruned_at is not None and (now - self._pruned_at).total_seconds() < _PRUNE_S:
+            return
+        self._pruned_at = now
+        for topic in all_topics():
+            if topic.retention_ms is not None:
+                oldest = now - dt.timedelta(milliseconds=topic.retention_ms)
+                await connection.execute(
+                    sa.delete(outbox).where(outbox.c.topic == topic.name, outbox.c.published_at < oldest)
+                )
+        await connection.commit()
 
     async def _idle(self) -> None:
         with contextlib.suppress(TimeoutError):
