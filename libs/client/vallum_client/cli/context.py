@@ -139,14 +139,16 @@ def as_dict(message: Message) -> dict[str, Any]:
 
 def _whole_numbers(descriptor: Any, document: dict[str, Any]) -> None:
     """Write 64-bit integers as numbers: protobuf's JSON makes text of them, for the sake of JavaScript."""
-    for field in descriptor.fields:
-        value = document.get(field.name)
-        if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64):
-            document[field.name] = list(map(int, value)) if isinstance(value, list) else int(value or 0)
-        elif field.message_type is not None and not field.message_type.full_name.startswith("google.protobuf."):
+    for entry in descriptor.fields:
+        value = document.get(entry.name)
+        if value is None:
+            continue
+        if entry.cpp_type in (entry.CPPTYPE_INT64, entry.CPPTYPE_UINT64):
+            document[entry.name] = list(map(int, value)) if isinstance(value, list) else int(value)
+        elif entry.message_type is not None and not entry.message_type.full_name.startswith("google.protobuf."):
             for part in value if isinstance(value, list) else [value]:
                 if isinstance(part, dict):
-                    _whole_numbers(field.message_type, part)
+                    _whole_numbers(entry.message_type, part)
 
 
 def plain_enum(name: str, prefix: str) -> str:
