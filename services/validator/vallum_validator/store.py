@@ -26,6 +26,7 @@ submission_table: Final = sa.Table(
     sa.Column("position", sa.BigInteger, sa.Identity(always=True)),
     sa.Column("content", postgresql.JSONB, nullable=False),
     sa.Column("done", sa.Boolean, nullable=False),
+    sa.Index("submission_waiting", "position", postgresql_where=sa.text("NOT done")),
 )
 """The queue. A claimed submission is a locked row; progress is kept apart, so that it can be written meanwhile."""
 

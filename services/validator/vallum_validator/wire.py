@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from google.protobuf import json_format, struct_pb2
@@ -40,13 +41,20 @@ def submission_from(message: registry_pb2.ModelSubmitted, *, traceparent: str) -
     """A submission to be measured.
 
     Raises:
-        Invalid: it lacks its id, its model, its manifest or its files.
+        Invalid: it lacks its id, its model, its manifest or its files, none of these is the model, or one would lie
+            outside the bundle.
     """
     reference = message.model
     if not (message.submission_id and reference.model and reference.version and reference.digest):
         raise Invalid("ModelSubmitted needs submission_id and model with version and digest")
     if not (message.manifest and message.files):
         raise Invalid(f"ModelSubmitted {message.submission_id!r} needs manifest and files")
+    for file in message.files:
+        path = PurePosixPath(file.path)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in file.path:
+            raise Invalid(f"ModelSubmitted {message.submission_id!r} has a file at {file.path!r}, outside the bundle")
+    if reference.digest not in {file.sha256 for file in message.files}:
+        raise Invalid(f"ModelSubmitted {message.submission_id!r} has no file with the model's digest")
     return Submission(
         submission_id=message.submission_id,
         model=reference.model,
@@ -68,7 +76,7 @@ def scan_message(report: ScanReport) -> evidence_pb2.ScanReport:
 def file_message(report: FileReport) -> evidence_pb2.FileReport:
     """The scan of one file."""
     return evidence_pb2.FileReport(
-        path=report.path,
+        path=_text(report.path),
         sha256=report.sha256,
         size_bytes=report.size_bytes,
         format=report.format,
@@ -77,9 +85,9 @@ def file_message(report: FileReport) -> evidence_pb2.FileReport:
             evidence_pb2.Finding(
                 rule=finding.rule,
                 severity=_SEVERITIES[finding.severity],
-                member=finding.member,
+                member=_text(finding.member),
                 offset=finding.offset,
-                message=finding.message,
+                message=_text(finding.message),
             )
             for finding in report.findings
         ],
@@ -109,19 +117,19 @@ def file_from(message: evidence_pb2.FileReport) -> FileReport:
 
 
 def check_message(result: CheckResult) -> evidence_pb2.CheckResult:
-    """The evidence of one check."""
+    """The evidence of one check; a value or interval that is no number is left out, as if nothing had been measured."""
     message = evidence_pb2.CheckResult(
         name=result.name,
         outcome=_OUTCOMES[result.outcome],
-        value=result.value,
+        value=_plain(result.value),
         confidence=result.confidence,
         samples=result.samples,
         method=result.method,
         seed=result.seed,
-        reason=result.reason,
+        reason=_text(result.reason),
         details=_struct(result.details),
     )
-    if result.interval is not None:
+    if result.interval is not None and all(map(math.isfinite, (result.interval.low, result.interval.high))):
         message.interval.CopyFrom(evidence_pb2.Interval(low=result.interval.low, high=result.interval.high))
     return message
 
@@ -142,6 +150,11 @@ def check_from(message: evidence_pb2.CheckResult) -> CheckResult:
     )
 
 
+def _text(value: str) -> str:
+    """Names in hostile files need not be Unicode; protobuf takes nothing else."""
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
 def _struct(details: Mapping[str, Any]) -> struct_pb2.Struct:
     struct = struct_pb2.Struct()
     struct.update(_plain(details))
@@ -151,8 +164,10 @@ def _struct(details: Mapping[str, Any]) -> struct_pb2.Struct:
 def _plain(value: Any) -> Any:
     """JSON-compatible: a number that JSON cannot write becomes null, a NumPy scalar the Python one."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
+        return {_text(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Sequence):
         return [_plain(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from google.protobuf import json_format
@@ -27,8 +27,20 @@ from vallum_validator.service import no_evidence
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """All the child is given: no database URL, no token, no key."""
 _LINE_BYTES: Final = 64 * 1024 * 1024
+_UNREADABLE: Final = (
+    DecodeError,
+    json_format.ParseError,
+    Invalid,
+    KeyError,
+    TypeError,
+    ValueError,  # no JSON, no base64, or a line longer than is read
+    RecursionError,
+)
+"""What reading an answer may raise: the child has opened hostile files, so its answers are hostile, too."""
 
 log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class _MeasurementFailed(Exception):
@@ -55,33 +67,41 @@ class ProcessMeasurer:
         self, bundle: Path, artifact: SubmittedFile, on_step: Callable[[Step], Awaitable[None]]
     ) -> Assessment:
         """Scan and measure a bundle; whatever the measuring process does, this returns evidence."""
+
+        async def read(answer: Mapping[str, Any]) -> Assessment | None:
+            if "assessment" in answer:
+                content = base64.b64decode(answer["assessment"])
+                return wire.assessment_from(events_pb2.ValidationCompleted.FromString(content))
+            await on_step(_step(answer))
+            return None
+
         try:
-            async for answer in self._run("assess", str(bundle), str(self.thresholds)):
-                if "assessment" in answer:
-                    message = events_pb2.ValidationCompleted.FromString(base64.b64decode(answer["assessment"]))
-                    return wire.assessment_from(message)
-                await on_step(_step(answer))
-            reason = "the measuring process ended without an answer"
+            return await self._ask("assess", str(bundle), str(self.thresholds), read=read)
         except _MeasurementFailed as error:
             reason = str(error)
-        except (DecodeError, json_format.ParseError, KeyError, ValueError, Invalid) as error:
-            reason = f"the measuring process answered what cannot be read ({type(error).__name__})"
         log.error("measurement_failed", artifact=artifact.sha256, reason=reason)
         return no_evidence(artifact, reason, rules_digest=self.rules_digest, thresholds_digest=self.thresholds_digest)
 
     async def scan(self, path: Path, name: str) -> tuple[FileReport, str]:
         """Scan one file; with the digest of the rules in force."""
-        try:
-            async for answer in self._run("scan", str(path), name):
-                message = evidence_pb2.FileReport.FromString(base64.b64decode(answer["file"]))
-                return wire.file_from(message), self.rules_digest
-            reason = "the scanning process ended without an answer"
-        except _MeasurementFailed as error:
-            reason = str(error)
-        nothing = no_evidence(SubmittedFile(name, ""), reason, rules_digest=self.rules_digest, thresholds_digest="")
-        return nothing.scan.files[0], self.rules_digest
 
-    async def _run(self, *arguments: str) -> AsyncIterator[Mapping[str, Any]]:
+        async def read(answer: Mapping[str, Any]) -> FileReport:
+            return wire.file_from(evidence_pb2.FileReport.FromString(base64.b64decode(answer["file"])))
+
+        try:
+            return await self._ask("scan", str(path), name, read=read), self.rules_digest
+        except _MeasurementFailed as error:
+            log.error("scan_failed", reason=str(error))
+            file = SubmittedFile(name, "")
+            nothing = no_evidence(file, str(error), rules_digest=self.rules_digest, thresholds_digest="")
+            return nothing.scan.files[0], self.rules_digest
+
+    async def _ask(self, *arguments: str, read: Callable[[Mapping[str, Any]], Awaitable[Answer | None]]) -> Answer:
+        """Start the child and read its answers until one of them is the last; then end the child.
+
+        Raises:
+            _MeasurementFailed: it died, answered what cannot be read, answered nothing or took too long.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -93,22 +113,39 @@ class ProcessMeasurer:
             limit=_LINE_BYTES,
             start_new_session=True,
         )
-        assert process.stdout is not None  # noqa: S101 (PIPE was asked for)
         try:
             async with asyncio.timeout(self.time_limit_s):
-                async for line in process.stdout:
-                    yield json.loads(line)
+                async for answer in _answers(process):
+                    if (last := await read(answer)) is not None:
+                        return last
                 code = await process.wait()
         except TimeoutError:
             raise _MeasurementFailed(f"measuring took longer than {self.time_limit_s:g} s") from None
+        except _UNREADABLE as error:
+            raise _MeasurementFailed(
+                f"the measuring process answered what cannot be read ({type(error).__name__})"
+            ) from error
         finally:
             # The whole session: the sandboxed workers are the child's children.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-        if code != 0:
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            raise _MeasurementFailed(f"the measuring process {how}")
+        raise _MeasurementFailed(f"the measuring process {_how(code)}")
+
+
+async def _answers(process: asyncio.subprocess.Process) -> AsyncIterator[Mapping[str, Any]]:
+    assert process.stdout is not None  # noqa: S101 (PIPE was asked for)
+    async for line in process.stdout:
+        answer = json.loads(line)
+        if not isinstance(answer, dict):
+            raise TypeError("an answer must be a JSON object")
+        yield answer
+
+
+def _how(code: int) -> str:
+    if code == 0:
+        return "ended without an answer"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def _step(answer: Mapping[str, Any]) -> Step:
