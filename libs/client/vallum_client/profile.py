@@ -56,14 +56,23 @@ def load_profile(path: Path | None) -> Profile:
         raise Invalid(f"the profile {str(chosen)!r} lacks the address of {missing[0]!r} under [services]")
     if not isinstance(identity.get("token_file"), str):
         raise Invalid(f"the profile {str(chosen)!r} lacks token_file under [identity]")
-    ca_file = chosen.parent / identity["ca_file"] if identity.get("ca_file") else None
     return Profile(
         path=chosen,
         addresses={name: services[name] for name in SERVICES},
         token_file=chosen.parent / identity["token_file"],
         kafka=str(services.get("kafka", "")),
-        ca_file=ca_file if ca_file and ca_file.exists() else None,
+        ca_file=_ca_file(identity, chosen),
     )
+
+
+def _ca_file(identity: dict[str, Any], path: Path) -> Path | None:
+    named = identity.get("ca_file")
+    if not named:
+        return None
+    # Without it the connection would be plain, and the token would travel for all to read.
+    if not isinstance(named, str) or not (path.parent / named).is_file():
+        raise Invalid(f"the profile {str(path)!r} names the ca_file {named!r}, which is no file beside it")
+    return path.parent / named
 
 
 def _table(document: dict[str, Any], name: str, path: Path) -> dict[str, Any]:

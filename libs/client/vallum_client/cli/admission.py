@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import textwrap
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from vallum_client.cli.context import INDENTED_WIDTH, Exit, session
+from vallum_client.cli.context import Exit, session
 from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.attestation import admit, load_keys
 from vallum_common.errors import Denied, Invalid
@@ -40,12 +39,13 @@ def verify(
     except Denied as error:
         if session.json:
             session.document({"admitted": False, "sha256": digest, "reason": error.message})
-        session.say("[red]refused[/red]")
-        session.say(textwrap.indent(textwrap.fill(error.message, INDENTED_WIDTH), "    "))
+        session.say(("refused", "red"))
+        session.explain(error.message)
         return Exit.NO
     if session.json:
         session.document({"admitted": True, "sha256": digest, "verdict": statement.verdict})
-    session.say(f"[green]admitted[/green]  {statement.verdict}  sha256 {digest}")
+    session.say(("admitted", "green"), f"  {statement.verdict}")
+    session.say(f"  sha256 {digest}")
     return Exit.GOOD
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from typing import Annotated, Any
 
@@ -82,10 +83,8 @@ def parse_time(text: str) -> dt.datetime:
     Raises:
         Invalid: it is not RFC 3339 with a time zone.
     """
-    try:
+    with contextlib.suppress(ValueError, OverflowError):  # the second: a zone that leads before the year 1
         moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Invalid(f"{text!r} is not a time with a zone; write e.g. 2026-11-23T10:00:00Z")
-    return moment.astimezone(dt.UTC)
+        if moment.tzinfo is not None:
+            return moment.astimezone(dt.UTC)
+    raise Invalid(f"{text!r} is not a time with a zone; write e.g. 2026-11-23T10:00:00Z")

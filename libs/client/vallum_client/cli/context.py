@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -17,6 +18,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vallum_common.errors import Invalid, Kind, VallumError
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from vallum_client.client import Client
 
 Answer = TypeVar("Answer")
-
+Part = str | tuple[str, str]
+"""Text for people, or text with its style."""
 
 INDENTED_WIDTH: Final = 74
 REASON_WIDTH: Final = 220
@@ -98,18 +101,29 @@ class Session:
         sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=None) + "\n")
         sys.stdout.flush()
 
-    def say(self, text: str = "") -> None:
-        """Print a line for people."""
+    def say(self, *parts: Part) -> None:
+        """Print a line for people, its parts one after the other."""
         if not self.json:
             # Text is folded where it is made; a path or digest must stay in one piece to be copied.
-            self.console.print(text, soft_wrap=True)
+            self.console.print(Text.assemble(*map(_visible, parts)), soft_wrap=True)
 
-    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]], *, title: str | None = None) -> None:
+    def explain(self, text: str) -> None:
+        """Print a text for people below the line it belongs to, folded and indented; it fits 80 columns."""
+        for line in textwrap.wrap(text, INDENTED_WIDTH):
+            self.say(f"    {line}")
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[Part]], *, title: str | None = None) -> None:
         """Print a table for people; it fits 80 columns by folding long cells."""
         table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(_visible, row))
         self.console.print(table)
+
+
+def _visible(part: Part) -> Text:
+    """Text as it is: a name in a hostile bundle may hold markup, a line of its own, or what steers a terminal."""
+    text, style = (part, "") if isinstance(part, str) else part
+    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), style)
 
 
 session = Session()

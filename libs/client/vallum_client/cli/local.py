@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from vallum_client.cli.context import INDENTED_WIDTH, Exit, number, session
+from vallum_client.cli.context import Exit, number, session
 from vallum_client.cli.models import check_dict, file_dict
 from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.errors import Invalid
@@ -49,7 +48,8 @@ def republish(*, data: Annotated[Path, typer.Option(help="Folder of the platform
         (folder / REPUBLISH_FILE).touch()
     if session.json:
         session.document({"services": [folder.name for folder in folders]})
-    session.say("each service sends its outbox again at its next start; who has heard an event already will know it")
+    session.say("each service sends its outbox again at its next start;")
+    session.say("who has heard an event already will know it")
     return Exit.GOOD
 
 
@@ -118,11 +118,11 @@ def _tell_files(files: list[dict[str, Any]]) -> None:
     colours = {"CLEAN": "green", "MALICIOUS": "red", "UNKNOWN": "yellow"}
     for file in files:
         colour = colours[file["verdict"]]
-        session.say(f"[{colour}]{file['verdict']:<9}[/{colour}] {file['format']:<12} {file['path']}")
+        session.say((f"{file['verdict']:<9}", colour), f" {file['format']:<12} {file['path']}")
         for finding in file["findings"]:
             member = f" {finding['member']}" if finding["member"] else ""
             offset = f" byte {finding['offset']}" if finding["offset"] is not None else ""
-            session.say(f"    {finding['severity']:<8} {finding['rule']}{member}{offset}: {finding['message']}")
+            session.explain(f"{finding['severity']:<8} {finding['rule']}{member}{offset}: {finding['message']}")
 
 
 def run_checks(
@@ -166,6 +166,5 @@ def run_checks(
 def _tell_check(result: dict[str, Any]) -> None:
     colour = {"PASS": "green", "FAIL": "red"}.get(result["outcome"], "yellow")
     interval = "" if result["interval"] is None else "–".join(number(end) for end in result["interval"])
-    line = f"[{colour}]{result['outcome']:<12}[/{colour}] {result['name']:<23} {number(result['value'])}  {interval}"
-    session.say(line)
-    session.say(textwrap.indent(textwrap.fill(result["reason"], INDENTED_WIDTH), "    "))
+    session.say((f"{result['outcome']:<12}", colour), f" {result['name']:<23} {number(result['value'])}  {interval}")
+    session.explain(result["reason"])

@@ -71,9 +71,8 @@ def run(arguments: list[str]) -> int:
         The exit code.
     """
     ordered = _options_first(arguments)
-    command = next((word for word in ordered if any(word in commands for commands in COMMANDS.values())), "")
     try:
-        outcome = build_app(command)(ordered, standalone_mode=False, prog_name="vallum")
+        outcome = build_app(_command(ordered))(ordered, standalone_mode=False, prog_name="vallum")
         return int(outcome or Exit.GOOD)
     except typer.TyperException as error:
         text = str(error)
@@ -89,6 +88,20 @@ def run(arguments: list[str]) -> int:
         # Who reads the output has enough; that is no error, but Python would complain at exit.
         sys.stderr.close()
         return Exit.GOOD
+    except OSError as error:
+        sys.stderr.write(f"vallum: {error}\n")
+        return Exit.WRONG_USE
+
+
+def _command(ordered: list[str]) -> str:
+    """The first word that is neither an option nor the value of one."""
+    words = iter(ordered)
+    for word in words:
+        if word in _VALUE_FLAGS:
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def _options_first(arguments: list[str]) -> list[str]:

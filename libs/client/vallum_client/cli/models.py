@@ -11,7 +11,6 @@ from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum.risk.v1 import risk_service_pb2
 from vallum.validator.v1 import validator_service_pb2
 from vallum_client.cli.context import (
-    INDENTED_WIDTH,
     REASON_WIDTH,
     Exit,
     as_dict,
@@ -78,7 +77,7 @@ def show(version: Version) -> int:
     if session.json:
         session.document(document)
         return Exit.GOOD
-    session.say(f"[bold]{version}[/bold]  {document['state']}  {document['verdict'] or 'not decided'}")
+    session.say((version, "bold"), f"  {document['state']}  {document['verdict'] or 'not decided'}")
     session.say(f"  sha256 {document['digest']}")
     session.say(f"  tier {document['tier']}, owner {document['owner']}, submitted by {document['submitted_by']}")
     for deployment in document["deployments"]:
@@ -91,7 +90,8 @@ def show(version: Version) -> int:
     session.table(("check", "outcome", "value", "interval", "reason"), rows)
     if document["risk"]:
         overall = document["risk"]["overall"]
-        session.say(f"\n  overall risk {number(overall['score'])} {_interval(overall['interval'])}")
+        session.say()
+        session.say(f"  overall risk {number(overall['score'])} {_interval(overall['interval'])}")
     return Exit.GOOD
 
 
@@ -172,8 +172,7 @@ def history(
             f"{e.entry.at.ToJsonString()[:19]}  {e.model.version}  {e.entry.action}{where} by {e.entry.actor} → {state}"
         )
         if e.entry.reason:
-            told = textwrap.shorten(e.entry.reason, REASON_WIDTH)
-            session.say(textwrap.indent(textwrap.fill(told, INDENTED_WIDTH), "    "))
+            session.explain(textwrap.shorten(e.entry.reason, REASON_WIDTH))
     return Exit.GOOD
 
 
@@ -190,7 +189,7 @@ def lineage(version: Version) -> int:
     if session.json:
         session.document(document)
         return Exit.GOOD
-    session.say(f"[bold]{version}[/bold]")
+    session.say((version, "bold"))
     session.say(f"  code      {document['code'] or 'not declared'}")
     for kind in ("ancestors", "children"):
         for entry in document[kind]:

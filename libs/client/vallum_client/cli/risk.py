@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from vallum.risk.v1 import risk_pb2, risk_service_pb2
-from vallum_client.cli.context import Exit, as_dict, number, session, split_version
+from vallum_client.cli.context import Exit, Part, as_dict, number, session, split_version
 from vallum_client.cli.models import Version
 from vallum_client.client import Client
 
@@ -34,10 +34,10 @@ def show(version: Version) -> int:
     if session.json:
         session.document(profile_dict(profile))
         return Exit.GOOD
-    session.say(f"[bold]{version}[/bold]  overall {_score(profile.overall)}")
-    rows = []
+    session.say((version, "bold"), f"  overall {_score(profile.overall)}")
+    rows: list[tuple[Part, ...]] = []
     for category in profile.categories:
-        rows.append((f"[bold]{category.name}[/bold]", _score(category.score), "", ""))
+        rows.append(((category.name, "bold"), _score(category.score), "", ""))
         rows += [_row(risk) for risk in profile.risks if risk.category == category.name]
     session.table(("risk", "score (90 %)", "P(>0.7)", "driven most by"), rows)
     for recommendation in profile.recommendations:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,7 +13,7 @@ import typer
 from vallum.monitor.v1 import events_pb2, monitor_service_pb2
 from vallum.validator.v1 import evidence_pb2
 from vallum_client.cli.audit import parse_time
-from vallum_client.cli.context import INDENTED_WIDTH, Exit, as_dict, plain_enum, session, split_version
+from vallum_client.cli.context import Exit, as_dict, plain_enum, session, split_version
 from vallum_client.cli.models import Environment, Version
 from vallum_client.client import Client
 from vallum_client.traffic import batches, read_traffic
@@ -67,8 +66,9 @@ def _say(alert: events_pb2.AlertRaised) -> None:
     document = alert_dict(alert)
     confirmed = "confirmed" if alert.confirmed else "not yet confirmed"
     subject = f"{alert.model.model}@{alert.model.version} in {alert.environment}"
-    session.say(f"{document['raised_at'][:19]}  {document['severity']:<8} {alert.detector} ({confirmed})  {subject}")
-    session.say(textwrap.indent(textwrap.fill(alert.message, INDENTED_WIDTH), "    "))
+    session.say(f"{document['raised_at'][:19]}  {document['severity']:<8} {alert.detector} ({confirmed})")
+    session.explain(subject)
+    session.explain(alert.message)
 
 
 def metrics() -> int:
@@ -88,9 +88,9 @@ def metrics() -> int:
         return Exit.GOOD
     for name, metric in found.items():
         value = f"{metric.value:.3g}" if metric.HasField("value") else "–"
-        session.say(f"[bold]{name:<30}[/bold] {value}")
-        session.say(f"    {metric.formula}")
-        session.say(f"    {', '.join(f'{key} {amount:.3g}' for key, amount in sorted(metric.inputs.items()))}")
+        session.say((f"{name:<30}", "bold"), f" {value}")
+        session.explain(metric.formula)
+        session.explain(", ".join(f"{key} {amount:.3g}" for key, amount in sorted(metric.inputs.items())))
     return Exit.GOOD
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from vallum.compliance.v1 import compliance_service_pb2, decision_pb2
 from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum.validator.v1 import evidence_pb2, validator_service_pb2
-from vallum_client.cli.context import INDENTED_WIDTH, REASON_WIDTH, Exit, as_dict, number, plain_enum, session
+from vallum_client.cli.context import REASON_WIDTH, Exit, as_dict, number, plain_enum, session
 from vallum_client.client import WAIT_S, Client
 from vallum_client.upload import submit as upload
 from vallum_common.bundle import Bundle, open_bundle
@@ -49,7 +49,7 @@ def submit(
 
 
 async def _submit(client: Client, bundle: Bundle, wait: bool, timeout: float, target: Path | None) -> int:
-    session.say(f"[bold]{bundle.manifest.name}[/bold]  tier {bundle.manifest.model.tier.value}")
+    session.say((bundle.manifest.name, "bold"), f"  tier {bundle.manifest.model.tier.value}")
     submitted = await _upload(client, bundle)
     reference = {
         "model": submitted.model.model,
@@ -130,13 +130,12 @@ async def _reports(
 def _say_scan(scan: evidence_pb2.ScanReport) -> None:
     verdict = plain_enum(evidence_pb2.ScanVerdict.Name(scan.verdict), "SCAN_VERDICT_")
     colour = "green" if verdict == "CLEAN" else "red"
-    session.say(f"  scan                    [{colour}]{verdict}[/{colour}]")
+    session.say("  scan                    ", (verdict, colour))
     for file in scan.files:
         for finding in file.findings:
             if finding.severity >= evidence_pb2.SEVERITY_HIGH:
                 where = f" at byte {finding.offset}" if finding.HasField("offset") else ""
-                told = f"{file.path}{where}: {finding.message}"
-                session.say(textwrap.indent(textwrap.fill(told, INDENTED_WIDTH), "    "))
+                session.explain(f"{file.path}{where}: {finding.message}")
 
 
 def _say_check(check: evidence_pb2.CheckResult) -> None:
@@ -144,9 +143,9 @@ def _say_check(check: evidence_pb2.CheckResult) -> None:
     colour = {"PASS": "green", "FAIL": "red"}.get(outcome, "yellow")
     value = number(check.value) if check.HasField("value") else "–"
     interval = f"{number(check.interval.low)}–{number(check.interval.high)}" if check.HasField("interval") else ""
-    session.say(f"  {check.name:<23} [{colour}]{outcome:<12}[/{colour}] {value}  {interval}")
+    session.say(f"  {check.name:<23} ", (f"{outcome:<12}", colour), f" {value}  {interval}")
     if outcome != "PASS":
-        session.say(textwrap.indent(textwrap.fill(check.reason, INDENTED_WIDTH), "    "))
+        session.explain(check.reason)
 
 
 async def _decision(client: Client, submission_id: str) -> decision_pb2.ComplianceDecided:
@@ -172,9 +171,9 @@ def _tell(
     if session.json:
         session.document({**reference, "verdict": verdict, "reasons": reasons, "attestation": str(path)})
     colour = {Exit.GOOD: "green", Exit.NO: "red"}.get(_VERDICT_EXITS[verdict], "yellow")
-    session.say(f"  verdict                 [bold {colour}]{verdict}[/bold {colour}]")
+    session.say("  verdict                 ", (verdict, f"bold {colour}"))
     for reason in reasons:
         told = textwrap.shorten(f"{reason['severity']}: {reason['rule']}: {reason['message']}", REASON_WIDTH)
-        session.say(textwrap.indent(textwrap.fill(told, INDENTED_WIDTH), "    "))
+        session.explain(told)
     session.say(f"  attestation             {os.path.relpath(path)}")
     return _VERDICT_EXITS[verdict]
