@@ -31,11 +31,12 @@ from vallum_common.database import Database, migrate
 from vallum_common.database.tables import outbox
 from vallum_common.testing import START, FakeClock, SequentialIds
 from vallum_monitor import wire
-from vallum_monitor.domain.alerts import Alert, Correction, CorrectionOutcome, CorrectionResult, Watch
+from vallum_monitor.domain.alerts import Alert, AlertSelection, Correction, CorrectionOutcome, CorrectionResult, Watch
+from vallum_monitor.domain.facts import Fact
 from vallum_monitor.domain.metrics import Response, System
 from vallum_monitor.domain.models import Baseline, Decision, Deployment, RiskScore, Severity, Validation
 from vallum_monitor.domain.traffic import Batch, Column
-from vallum_monitor.service.ports import AlertSelection, Fact, KeptAlert, Store
+from vallum_monitor.service.ports import KeptAlert, Store
 from vallum_monitor.store import SqlStore
 
 POLICIES = Path(__file__).parents[3] / "policies"

@@ -13,14 +13,13 @@ from vallum_monitor import wire
 from vallum_monitor.config import read_policy
 from vallum_monitor.detectors.drift import PopulationDrift
 from vallum_monitor.detectors.policy import DetectionPolicy
-from vallum_monitor.domain.alerts import Alert, Correction, CorrectionAction, CorrectionOutcome
+from vallum_monitor.domain.alerts import Alert, AlertSelection, Correction, CorrectionAction, CorrectionOutcome
 from vallum_monitor.domain.models import DeploymentState, Severity
 from vallum_monitor.domain.traffic import Batch, Column, Observation
 from vallum_monitor.playbooks.correction import CorrectionPolicy
 from vallum_monitor.service.correcting import Correcting
 from vallum_monitor.service.detection import Detection
 from vallum_monitor.service.knowledge import Knowledge, Metrics
-from vallum_monitor.service.ports import AlertSelection
 from vallum_monitor.service.reporting import Reporting
 from vallum_monitor.service.watching import PAGE_ALERTS, AlertFeed
 

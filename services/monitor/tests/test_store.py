@@ -9,10 +9,9 @@ from dataclasses import replace
 import pytest
 
 from vallum_monitor import wire
-from vallum_monitor.domain.alerts import Correction, CorrectionAction, Episode, Watch, Window
+from vallum_monitor.domain.alerts import AlertSelection, Correction, CorrectionAction, Episode, Watch, Window
 from vallum_monitor.domain.metrics import Response, System
 from vallum_monitor.domain.models import DeploymentState, FeatureBaseline, Severity
-from vallum_monitor.service.ports import AlertSelection
 
 
 class TestFacts:

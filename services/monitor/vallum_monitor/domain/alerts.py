@@ -216,3 +216,16 @@ class CorrectionResult:
     correction_id: str
     outcome: CorrectionOutcome
     applied_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSelection:
+    """Which alerts somebody wants.
+
+    Args:
+        model: only about this one; empty for all.
+        since: only those raised from here on; `None` for no such bound.
+    """
+
+    model: str = ""
+    since: dt.datetime | None = None

@@ -123,3 +123,24 @@ class Observation:
     reference: ModelReference
     environment: str
     observed_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A batch as it was handed in.
+
+    Args:
+        batch: requests and answers.
+        model: what answered.
+        version: which version of it.
+        environment: where.
+        observed_at: when, as the sender says; `None` for the time of arrival.
+        digest: of the whole report; a repeated one has the same.
+    """
+
+    batch: Batch
+    model: str
+    version: str
+    environment: str
+    observed_at: dt.datetime | None
+    digest: str

@@ -6,15 +6,22 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from vallum_monitor.domain.alerts import Alert, Correction, CorrectionResult, Counts, Finding, Watch, Window
+from vallum_monitor.domain.alerts import (
+    Alert,
+    AlertSelection,
+    Correction,
+    CorrectionResult,
+    Counts,
+    Finding,
+    Watch,
+    Window,
+)
+from vallum_monitor.domain.facts import Fact
 from vallum_monitor.domain.metrics import Response, System
 from vallum_monitor.domain.models import Baseline, Decision, Deployment, RiskScore, Validation
-from vallum_monitor.domain.traffic import Batch, Observation
-
-Fact: TypeAlias = Observation | Alert | Correction
-"""What the monitor tells others."""
+from vallum_monitor.domain.traffic import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +30,6 @@ class KeptAlert:
 
     position: int
     alert: Alert
-
-
-@dataclass(frozen=True, slots=True)
-class AlertSelection:
-    """Which alerts somebody wants.
-
-    Args:
-        model: only about this one; empty for all.
-        since: only those raised from here on; `None` for no such bound.
-    """
-
-    model: str = ""
-    since: dt.datetime | None = None
 
 
 class Unit(Protocol):

@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from dataclasses import dataclass
-
 from vallum_common.clock import Clock
 from vallum_common.errors import Conflict, NotFound
 from vallum_monitor.domain.models import Deployment
-from vallum_monitor.domain.traffic import Batch, Observation
+from vallum_monitor.domain.traffic import Observation, Report
 from vallum_monitor.service.ports import Store, Unit
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A batch as it was handed in.
-
-    Args:
-        batch: requests and answers.
-        model: what answered.
-        version: which version of it.
-        environment: where.
-        observed_at: when, as the sender says; `None` for the time of arrival.
-        digest: of the whole report; a repeated one has the same.
-    """
-
-    batch: Batch
-    model: str
-    version: str
-    environment: str
-    observed_at: dt.datetime | None
-    digest: str
 
 
 class Reporting:

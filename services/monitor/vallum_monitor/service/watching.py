@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from vallum_common.errors import Unavailable
-from vallum_monitor.domain.alerts import Alert
-from vallum_monitor.service.ports import AlertSelection, Store
+from vallum_monitor.domain.alerts import Alert, AlertSelection
+from vallum_monitor.service.ports import Store
 
 PAGE_ALERTS: Final = 100
 POLL_S: Final = 0.5

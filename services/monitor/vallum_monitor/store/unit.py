@@ -12,10 +12,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from vallum_common.bus.event import Event
 from vallum_common.database import Database, Transaction
-from vallum_monitor.domain.alerts import Alert, Correction, CorrectionResult, Watch
+from vallum_monitor.domain.alerts import Alert, AlertSelection, Correction, CorrectionResult, Watch
+from vallum_monitor.domain.facts import Fact
 from vallum_monitor.domain.metrics import Response, System
 from vallum_monitor.domain.models import Baseline, Decision, Deployment, DeploymentState, RiskScore, Validation
-from vallum_monitor.service.ports import AlertSelection, Fact, KeptAlert
+from vallum_monitor.service.ports import KeptAlert
 from vallum_monitor.store import rows, summary, tables
 
 _ALERT_ORDER: Final = sa.text("SELECT pg_advisory_xact_lock(7401, 3)")

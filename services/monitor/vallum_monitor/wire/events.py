@@ -14,9 +14,9 @@ from vallum.registry.v1 import model_pb2
 from vallum_common.bus.event import Event
 from vallum_common.clock import Ids
 from vallum_monitor.domain.alerts import Alert, Correction
+from vallum_monitor.domain.facts import Fact
 from vallum_monitor.domain.models import ModelReference
 from vallum_monitor.domain.traffic import Observation
-from vallum_monitor.service.ports import Fact
 from vallum_monitor.wire.fields import stamp
 
 SOURCE: Final = "vallum/monitor"

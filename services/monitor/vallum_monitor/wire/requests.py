@@ -8,9 +8,8 @@ from typing import Final
 
 from vallum.monitor.v1 import monitor_service_pb2 as messages
 from vallum_common.errors import Exhausted, Invalid
-from vallum_monitor.domain.traffic import Batch
-from vallum_monitor.service.ports import AlertSelection
-from vallum_monitor.service.reporting import Report
+from vallum_monitor.domain.alerts import AlertSelection
+from vallum_monitor.domain.traffic import Batch, Report
 from vallum_monitor.wire.facts import columns_from
 from vallum_monitor.wire.fields import moment, printable, text
 
