@@ -53,6 +53,8 @@ def show(place: Place) -> int:
 def requeue(place: Place) -> int:
     """Put the original back on its topic, with its id: who has taken effect of it will know it."""
     asyncio.run(_requeue(_one(place)))
+    if session.json:
+        session.document({"requeued": place})
     session.say(f"{place} is back on its topic")
     return Exit.GOOD
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from vallum_client.cli.context import Exit, number, session
-from vallum_client.cli.models import check_dict, file_dict
+from vallum_client.cli.documents import check_dict, file_dict
 from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.errors import Invalid
 
@@ -66,10 +69,21 @@ def up(
     from vallum_local.platform import PlatformOptions  # only this command needs it
     from vallum_local.ports import Ports
     from vallum_local.topics import platform_topics
-    from vallum_local.up import run_up
+    from vallum_local.up import run_up, say
 
     options = PlatformOptions(data, Ports(port_base), broker, database, artifacts or None, policies)
-    return run_up(options, platform_topics())
+    return run_up(options, platform_topics(), report=_tell_ready(data) if session.json else say)
+
+
+def _tell_ready(data: Path) -> Callable[[str], None]:
+    """For `--json`: one document once the platform is ready, instead of lines of progress."""
+
+    def report(line: str) -> None:
+        if "Vallum is ready" in line:
+            profile = data.resolve() / "client.toml"
+            session.document({"profile": str(profile), **tomllib.loads(profile.read_text())})
+
+    return report
 
 
 def issue(
@@ -105,13 +119,27 @@ def scan(
     missing = [path for path in paths if not (path.exists() or path.is_symlink())]
     if missing:
         raise Invalid(f"nothing to scan at {str(missing[0])!r}; name files or folders")
-    report = scan_paths(paths)
+    report = scan_paths(list(_files_in(paths)))
     files = [file_dict(file_message(file)) for file in report.files]
     if session.json or form == "json":
         session.document({"files": files, "rules_digest": report.rules_digest})
     else:
         _tell_files(files)
     return _VERDICT_EXITS[report.verdict.value]
+
+
+def _files_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files that are named, and all below the folders that are; links are not followed, nothing is left out."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        unreadable: list[OSError] = []
+        for folder, folders, names in os.walk(path, onerror=unreadable.append):
+            folders.sort()
+            yield from (Path(folder, name) for name in sorted(names))
+            yield from (Path(folder, name) for name in folders if Path(folder, name).is_symlink())
+        yield from (Path(error.filename) for error in unreadable)
 
 
 def _tell_files(files: list[dict[str, Any]]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -88,9 +90,12 @@ def run(arguments: list[str]) -> int:
         # Who reads the output has enough; that is no error, but Python would complain at exit.
         sys.stderr.close()
         return Exit.GOOD
-    except OSError as error:
-        sys.stderr.write(f"vallum: {error}\n")
-        return Exit.WRONG_USE
+    except Exception as error:  # noqa: BLE001 (the edge: a traceback ends with 1, "done, and the answer is no")
+        if os.environ.get("VALLUM_DEBUG"):
+            traceback.print_exc()
+        detail = str(error) or "no more is known"
+        sys.stderr.write(f"vallum: {type(error).__name__}: {detail.splitlines()[0]}; VALLUM_DEBUG=1 shows where\n")
+        return Exit.FAILED
 
 
 def _command(ordered: list[str]) -> str:

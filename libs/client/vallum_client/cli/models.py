@@ -19,6 +19,7 @@ from vallum_client.cli.context import (
     session,
     split_version,
 )
+from vallum_client.cli.documents import check_dict, profile_dict, scan_dict
 from vallum_client.client import Client
 from vallum_common.errors import NotFound
 
@@ -113,38 +114,10 @@ async def _show(client: Client, name: str, version: str) -> dict[str, Any]:
             profile = await client.risk.GetRiskProfile(
                 risk_service_pb2.GetRiskProfileRequest(model=name, version=version)
             )
-        document["risk"] = as_dict(profile.profile)
+        document["risk"] = profile_dict(profile.profile)
     except NotFound:
         pass  # not measured or scored yet: shown as empty
     return document
-
-
-def check_dict(check: Any) -> dict[str, Any]:
-    """A check result with the field values the command promises."""
-    document = as_dict(check)
-    return {
-        **document,
-        "outcome": plain_enum(document["outcome"], "CHECK_OUTCOME_"),
-        "value": check.value if check.HasField("value") else None,
-        "interval": [check.interval.low, check.interval.high] if check.HasField("interval") else None,
-    }
-
-
-def scan_dict(scan: Any) -> dict[str, Any]:
-    """A scan report with the field values the command promises."""
-    return {"verdict": plain_enum(as_dict(scan)["verdict"], "SCAN_VERDICT_"), "files": list(map(file_dict, scan.files))}
-
-
-def file_dict(report: Any) -> dict[str, Any]:
-    """The scan of one file with the field values the command promises."""
-    findings = [
-        {**as_dict(finding), "severity": plain_enum(as_dict(finding)["severity"], "SEVERITY_"),
-         "offset": finding.offset if finding.HasField("offset") else None}
-        for finding in report.findings
-    ]  # fmt: skip
-    document = as_dict(report)
-    verdict = plain_enum(document["verdict"], "SCAN_VERDICT_")
-    return {**document, "verdict": verdict, "findings": findings}
 
 
 def history(

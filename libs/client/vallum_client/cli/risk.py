@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vallum.risk.v1 import risk_pb2, risk_service_pb2
-from vallum_client.cli.context import Exit, Part, as_dict, number, session, split_version
+from vallum_client.cli.context import Exit, Part, number, session, split_version
+from vallum_client.cli.documents import profile_dict
 from vallum_client.cli.models import Version
 from vallum_client.client import Client
 
@@ -41,7 +42,7 @@ def show(version: Version) -> int:
         rows += [_row(risk) for risk in profile.risks if risk.category == category.name]
     session.table(("risk", "score (90 %)", "P(>0.7)", "driven most by"), rows)
     for recommendation in profile.recommendations:
-        session.say(f"  {recommendation.risk}: {recommendation.action}")
+        session.explain(f"{recommendation.risk}: {recommendation.action}")
     return Exit.GOOD
 
 
@@ -71,22 +72,6 @@ def _row(risk: risk_pb2.Risk) -> tuple[str, str, str, str]:
     if not risk.measured:
         return name, "unmeasured", "", ""
     return name, _score(risk.score), number(risk.score.probability_high, 2), risk.drivers[0].evidence
-
-
-def profile_dict(profile: risk_pb2.RiskProfile) -> dict[str, Any]:
-    """A profile with the field values the command promises."""
-    document = as_dict(profile)
-    return {
-        **document,
-        "overall": _score_dict(profile.overall),
-        "categories": {category.name: _score_dict(category.score) for category in profile.categories},
-        "risks": [{**as_dict(risk), **_score_dict(risk.score)} for risk in profile.risks],
-    }
-
-
-def _score_dict(score: risk_pb2.Score) -> dict[str, Any]:
-    interval = [score.interval.low, score.interval.high]
-    return {"score": score.score, "interval": interval, "probability_high": score.probability_high}
 
 
 def _score(score: risk_pb2.Score) -> str:

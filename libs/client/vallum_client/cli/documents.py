@@ -1,0 +1,52 @@
+"""Answers as JSON documents, with the field values the command promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vallum.risk.v1 import risk_pb2
+from vallum_client.cli.context import as_dict, plain_enum
+
+
+def check_dict(check: Any) -> dict[str, Any]:
+    """A check result as `--json` shows it."""
+    document = as_dict(check)
+    return {
+        **document,
+        "outcome": plain_enum(document["outcome"], "CHECK_OUTCOME_"),
+        "value": check.value if check.HasField("value") else None,
+        "interval": [check.interval.low, check.interval.high] if check.HasField("interval") else None,
+    }
+
+
+def scan_dict(scan: Any) -> dict[str, Any]:
+    """A scan report with the field values the command promises."""
+    return {"verdict": plain_enum(as_dict(scan)["verdict"], "SCAN_VERDICT_"), "files": list(map(file_dict, scan.files))}
+
+
+def file_dict(report: Any) -> dict[str, Any]:
+    """The scan of one file with the field values the command promises."""
+    findings = [
+        {**as_dict(finding), "severity": plain_enum(as_dict(finding)["severity"], "SEVERITY_"),
+         "offset": finding.offset if finding.HasField("offset") else None}
+        for finding in report.findings
+    ]  # fmt: skip
+    document = as_dict(report)
+    verdict = plain_enum(document["verdict"], "SCAN_VERDICT_")
+    return {**document, "verdict": verdict, "findings": findings}
+
+
+def profile_dict(profile: risk_pb2.RiskProfile) -> dict[str, Any]:
+    """A profile as `--json` shows it."""
+    document = as_dict(profile)
+    return {
+        **document,
+        "overall": _score_dict(profile.overall),
+        "categories": {category.name: _score_dict(category.score) for category in profile.categories},
+        "risks": [{**as_dict(risk), **_score_dict(risk.score)} for risk in profile.risks],
+    }
+
+
+def _score_dict(score: risk_pb2.Score) -> dict[str, Any]:
+    interval = [score.interval.low, score.interval.high]
+    return {"score": score.score, "interval": interval, "probability_high": score.probability_high}
