@@ -27,6 +27,7 @@ demo: setup      ## three bundles through the whole life, on real data; leaves n
 
 test: setup      ## every test this machine can run; names what it could not run
 	@$(PY) -m pytest
+	@$(PY) -m tests.house
 
 lint: setup      ## ruff, mypy --strict, buf lint and breaking
 	@$(VENV)/bin/ruff check .

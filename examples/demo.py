@@ -47,6 +47,7 @@ class Platform:
         begun = time.monotonic()
         while "Vallum is ready" not in self.log.read_text():
             if self.process.poll() is not None or time.monotonic() - begun > READY_S:
+                self.stop()
                 raise StoryEnds(f"the platform did not start; its last lines:\n{self.log.read_text()[-2000:]}")
             time.sleep(0.1)
         os.environ["VALLUM_PROFILE"] = str(DATA / "client.toml")
@@ -54,6 +55,10 @@ class Platform:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it and all it started."""
         self.process.send_signal(signal.SIGINT)
         try:
             self.process.wait(60)
@@ -65,9 +70,10 @@ class Platform:
 def free_base() -> int:
     """A port base on which nobody listens, beginning with the default one."""
     for base in range(7400, 12000, 100):
-        sockets = [socket.socket() for _ in range(6)]
+        ports = (*range(base + 1, base + 6), base + 80, base + 92, base + 93, base + 94)
+        sockets = [socket.socket() for _ in ports]
         try:
-            for port, probe in zip((*range(base + 1, base + 6), base + 92), sockets, strict=True):
+            for port, probe in zip(ports, sockets, strict=True):
                 probe.bind(("127.0.0.1", port))
         except OSError:
             continue

@@ -90,10 +90,13 @@ class RunningPlatform:
 
     def kill(self, service: str) -> None:
         """kill -9; the supervisor starts it again."""
+        killed = 0
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if child.cmdline()[-1] == f"vallum_{service}":
                     child.send_signal(signal.SIGKILL)
+                    killed += 1
+        assert killed, f"no process of {service} was found"
 
     def events(self, model: str) -> list[Any]:
         """The audit log of a model."""

@@ -75,9 +75,8 @@ def test_an_empty_artefact(platform: RunningPlatform, tmp_path: Path, model_id: 
 
 def checks_of(platform: RunningPlatform, bundle: Path, model_id: str) -> dict[str, Any]:
     answer = platform.vallum("submit", bundle)
-    assert answer.code in (0, 1, 2), answer.out + answer.error
+    assert answer.document["verdict"] != "APPROVED", answer.error
     shown = platform.vallum("models", "show", f"{model_id}@1.0.0").document
-    assert {check["outcome"] for check in shown["checks"]} <= {"INCONCLUSIVE", "FAIL", "PASS"}
     return {check["name"]: check for check in shown["checks"]}
 
 
@@ -164,15 +163,15 @@ def small_manifest(model_id: str) -> bytes:
 
 def test_uploads_that_are_not_right(platform: RunningPlatform, model_id: str) -> None:
     manifest, content = small_manifest(model_id), np.random.default_rng(1).bytes(1000)
-    invalid, failed = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
-    assert upload(platform, header(manifest, content), (0, content[:500])) in (invalid, failed)  # truncated
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    assert upload(platform, header(manifest, content), (0, content[:500])) == invalid  # truncated
     assert upload(platform, header(manifest, content), (0, content), (1000, b"more")) == invalid  # oversized
     assert upload(platform, header(manifest, content, sha256="0" * 64), (0, content)) == invalid  # wrong digest
-    assert upload(platform, header(manifest, content), (500, content)) in (invalid, failed)  # gap
+    assert upload(platform, header(manifest, content), (500, content)) == grpc.StatusCode.FAILED_PRECONDITION  # gap
     assert upload(platform, header(manifest, content, path="other.onnx"), (0, content)) == invalid
     assert upload(platform, header(manifest, b"", size_bytes=0)) == invalid
     huge = header(manifest, content, size_bytes=1 << 50)
-    assert upload(platform, huge) in (invalid, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert upload(platform, huge) == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert upload(platform, header(b"model: {", content), (0, content)) == invalid
     assert upload(platform, header(manifest, content), (0, content)) == grpc.StatusCode.OK
 

@@ -69,7 +69,7 @@ def test_traffic_as_it_was_raises_nothing(platform: RunningPlatform, tmp_path: P
 
 def test_three_classes_in_one_tensor_go_through(platform: RunningPlatform, tmp_path: Path, model_id: str) -> None:
     answer = platform.vallum("submit", bundles.iris(tmp_path / "b", model_id))
-    assert answer.document["verdict"] in {"APPROVED", "APPROVED_WITH_CONDITIONS", "NEEDS_REVIEW", "REJECTED"}
+    assert answer.document["verdict"] == "APPROVED_WITH_CONDITIONS"
     shown = platform.vallum("models", "show", f"{model_id}@1.0.0").document
     checks = {check["name"]: check for check in shown["checks"]}
     assert checks["adversarial_robustness"]["outcome"] in {"PASS", "FAIL"}
@@ -139,7 +139,7 @@ def test_an_event_sent_twice_changes_nothing(platform: RunningPlatform, tmp_path
     assert platform.vallum("models", "show", f"{model_id}@1.0.0").document == before
 
 
-@pytest.mark.parametrize("service", ["validator", "registry", "risk", "compliance"])
+@pytest.mark.parametrize("service", ["validator", "registry", "risk", "compliance", "monitor"])
 def test_a_service_killed_in_the_middle_costs_nothing(
     platform: RunningPlatform, tmp_path: Path, model_id: str, service: str
 ) -> None:
@@ -176,5 +176,5 @@ def test_traffic_is_told_apart_from_garbage(platform: RunningPlatform, tmp_path:
     table = tmp_path / "t.csv"
     pd.DataFrame({"x": [1]}).to_csv(table, index=False)
     unknown = platform.vallum("observe", "nobody@1", table, "--environment", "test")
-    assert unknown.code in (1, 3)
+    assert unknown.code == 3
     assert len(unknown.error.strip().splitlines()) == 1
