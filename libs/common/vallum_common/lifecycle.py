@@ -10,12 +10,11 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 import structlog
 
-from vallum_common.bus.consumer import Consumer
 from vallum_common.bus.relay import Relay, republish
 from vallum_common.clock import Clock
 from vallum_common.database import Database, migrate
@@ -32,6 +31,21 @@ REPUBLISH_FILE: Final = "republish"
 log = structlog.get_logger(__name__)
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+class Hearing(Protocol):
+    """A part that hears events: a `bus.consumer.Consumer`, or one that gets at them in another way."""
+
+    name: str
+
+    @property
+    def stopped(self) -> Mapping[Any, str]:
+        """What it no longer hears, with the reason; empty while all is well."""
+        ...
+
+    async def run(self, *, on_ready: Callable[[], None]) -> None:
+        """Hear events until cancelled; `on_ready` is called once it does."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ class Service:
     database: Database
     server: Server
     relay: Relay
-    consumers: Sequence[Consumer] = ()
+    consumers: Sequence[Hearing] = ()
     workers: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=dict)
     on_stop: Sequence[Callable[[], None]] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = ()
@@ -147,12 +161,11 @@ async def run_service(service: Service, *, republish_when: Path | None = None) -
 async def _announce(service: Service, ready: Sequence[asyncio.Event]) -> None:
     for joined in ready:
         await joined.wait()
-    await service.server.serving(healthy=True)
     log.info("service_ready", port=service.server.port)
     # A partition that stopped needs a person: whoever watches the health sees it, the other partitions go on.
-    while not any(consumer.stopped for consumer in service.consumers):
+    while True:
+        await service.server.serving(healthy=not any(consumer.stopped for consumer in service.consumers))
         await asyncio.sleep(_HEALTH_S)
-    await service.server.serving(healthy=False)
 
 
 async def _asked_to_stop() -> None:

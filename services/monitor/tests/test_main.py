@@ -27,6 +27,7 @@ from vallum.monitor.v1 import monitor_service_pb2 as messages
 from vallum.monitor.v1 import monitor_service_pb2_grpc as services
 from vallum.registry.v1 import model_pb2
 from vallum.validator.v1 import evidence_pb2
+from vallum_common.bus.consumer import Limits
 from vallum_common.bus.event import Event
 from vallum_common.bus.record import OutgoingRecord
 from vallum_common.bus.topics import topic_of
@@ -148,14 +149,14 @@ async def until(ask: Callable[[], Awaitable[Any]], enough: Callable[[Any], bool]
     return answer
 
 
-async def until_serving(address: str) -> None:
-    """Wait until the service says that it serves."""
+async def until_serving(address: str, wanted: int = health_pb2.HealthCheckResponse.SERVING) -> None:
+    """Wait until the service says that it serves, or what else is wanted."""
     async with asyncio.timeout(PATIENCE_S), grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 answer = await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=5)
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                if answer.status == wanted:
                     return
             await asyncio.sleep(0.05)
 
@@ -247,6 +248,13 @@ class TestService:
         assert record.value == poison.value
         assert headers["x-dead-error"] == b"INVALID"
         assert headers["x-dead-consumer"] == b"monitor-detection"
+
+    async def test_too_much_poison_ends_detection_only_and_health_tells_it(self, running):
+        for _ in range(Limits().dead_letters_in_a_row + 1):
+            await running.send(OutgoingRecord("", TRAFFIC.name, running.model.encode(), b"\xff no event", []))
+        await until_serving(running.config.grpc_address, health_pb2.HealthCheckResponse.NOT_SERVING)
+        # What others say is still heard, and questions are answered.
+        await running.deploy()
 
     async def test_traffic_is_refused_where_the_version_does_not_serve(self, running, given, rng, ids):
         batch = given.batch(next(ids), rng)

@@ -245,6 +245,23 @@ class TestFaustWorker:
             await worker.settle(POISON)
         assert len(database.records) == 5
 
+    async def test_worker_that_stopped_says_so_and_does_not_end_the_others_with_it(self, worker, monkeypatch):
+        """A part that returns or raises ends the service; this one waits."""
+        ready = []
+
+        async def run_app(on_ready: Any) -> None:
+            on_ready()
+            raise TooMuchPoison("4 records in a row cannot be handled")
+
+        monkeypatch.setattr(worker, "_run_app", run_app)
+        running = asyncio.create_task(worker.run(on_ready=lambda: ready.append(True)))
+        for _ in range(10):  # until it waits
+            await asyncio.sleep(0)
+        assert not running.done()
+        assert ready == [True]  # and is not begun again
+        assert worker.stopped == {"inference-observed": "4 records in a row cannot be handled"}
+        running.cancel()
+
 
 @dataclass
 class Message:

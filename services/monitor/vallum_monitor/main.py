@@ -72,8 +72,8 @@ def build(
         consumers=(
             _consumer("monitor", knowledge_handlers(Knowledge(), store.within), bus),
             _consumer("monitor-correction", correction_handlers(correcting, store.within), bus),
+            worker,
         ),
-        workers={worker.name: worker.run},
         on_stop=(feed.close,),
     )
 

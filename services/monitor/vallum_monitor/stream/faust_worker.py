@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -81,22 +81,34 @@ class FaustWorker:
         self._folder = folder
         self._topic = topic_of(InferenceObserved)
         self._dead_in_a_row: dict[int, int] = {}
+        self.stopped: dict[str, str] = {}
+        """The topic once it is no longer read, with the reason; a health check reports it."""
 
-    async def run(self) -> None:
+    async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Consume until cancelled; where Kafka is away, try again.
 
+        Where too many records in a row cannot be handled, reading ends and `stopped` says so. The last of them is not
+        committed: it comes again at the next start.
+
+        Args:
+            on_ready: called each time that Faust has started.
+
         Raises:
-            TooMuchPoison: so many records in a row could not be handled; the last was not committed.
             Unavailable: Faust ended by itself.
         """
-        while True:
+        while not self.stopped:
             try:
-                await self._run_app()
+                await self._run_app(on_ready)
+            except TooMuchPoison as error:
+                self.stopped[self._topic.name] = str(error)
+                log.error("consumer_stopped", consumer=self.name, topic=self._topic.name, reason=str(error))
             except (KafkaError, OSError) as error:
                 log.warning("consumer_interrupted", consumer=self.name, error=type(error).__name__)
                 await self._back_off(_RECONNECT_ATTEMPT)
+        # To return would end the process, and with it all that does not need this traffic.
+        await asyncio.Event().wait()
 
-    async def _run_app(self) -> None:
+    async def _run_app(self, on_ready: Callable[[], None]) -> None:
         gave_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         app = self._build(gave_up)
         starting = asyncio.ensure_future(app.start())
@@ -105,6 +117,7 @@ class FaustWorker:
             await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                on_ready()
             await asyncio.wait({gave_up, ended}, return_when=asyncio.FIRST_COMPLETED)
             if gave_up.done():
                 gave_up.result()
