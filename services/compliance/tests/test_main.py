@@ -149,6 +149,20 @@ def decided(entries: list[messages.ReplayResponse]) -> list[str]:
     return [fact.submission_id for fact in told]
 
 
+async def test_who_follows_the_log_does_not_hold_up_the_stop(platform, given):
+    service = asyncio.create_task(run_service(build(platform.config)))
+    await until_serving(platform.config.grpc_address)
+    await platform.publish(*fresh(given)[1:])
+    async with platform.channel("auditor") as channel:
+        stream = services.AuditServiceStub(channel).Replay(messages.ReplayRequest(follow=True), timeout=PATIENCE_S)
+        assert (await anext(aiter(stream))).index == 0
+        service.cancel()
+        # By the grace period of the server it would be cut off, without a word.
+        with pytest.raises(grpc.aio.AioRpcError, match="compliance stops; replay again from index"):
+            [entry async for entry in stream]
+    await asyncio.gather(service, return_exceptions=True)
+
+
 class TestService:
     async def test_decides_signs_tells_and_records_whatever_the_order(self, running, given):
         """Out of order, twice, and with poison before it: one decision, each event once in the audit log."""

@@ -9,7 +9,7 @@ import itertools
 import pytest
 
 from vallum_common.attestation import admit, resource_uri, verify
-from vallum_common.errors import Conflict, Denied, NotFound
+from vallum_common.errors import Conflict, Denied, NotFound, Unavailable
 from vallum_common.testing import START
 from vallum_compliance import wire
 from vallum_compliance.domain.audit import Selection
@@ -189,6 +189,19 @@ class TestReplaying:
         waiting = asyncio.ensure_future(anext(stream))
         await self.append(other, fake_audit, [given.audit_event(0), given.audit_event(1)])
         assert (await waiting).event.id == "event-1"
+
+    async def test_those_who_follow_are_told_where_to_go_on_when_it_stops(self, fake_audit, clock, given):
+        log = AuditLog(fake_audit, clock=clock, poll_s=3600)
+        await self.append(log, fake_audit, [given.audit_event(0)])
+        stream = log.replay(Selection(), follow=True)
+        assert (await anext(stream)).index == 0
+        waiting = asyncio.ensure_future(anext(stream))
+        for _ in range(10):  # until it waits
+            await asyncio.sleep(0)
+        log.close()
+        with pytest.raises(Unavailable, match="from index 1"):
+            await waiting
+        assert len(await self.collect(log)) == 1  # what does not follow ends by itself
 
     async def test_append_that_is_rolled_back_leaves_no_gap(self, fake_audit, clock, given):
         log = AuditLog(fake_audit, clock=clock)

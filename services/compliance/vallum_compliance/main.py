@@ -67,6 +67,7 @@ def build(
             ),
             consumer("audit", [topic.message_type for topic in all_topics()], audit_handler(log, SqlAuditUnit)),
         ),
+        on_stop=(log.close,),
     )
 
 

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from vallum_common.errors import Conflict, NotFound
+from vallum_common.errors import Conflict, NotFound, Unavailable
 from vallum_registry.domain.models import ModelReference
 from vallum_registry.domain.states import Verdict
 
@@ -86,6 +86,16 @@ class TestWatch:
     async def test_decided_submission_is_told_at_once(self, registry, given):
         submission = await registry.approved()
         assert [s.state async for s in registry.catalogue.watch(submission.submission_id)] == ["APPROVED"]
+
+    async def test_those_who_watch_are_told_when_it_stops(self, registry, waiters):
+        submission = await registry.submit()
+        watched = registry.catalogue.watch(submission.submission_id)
+        assert (await anext(watched)).state == "SUBMITTED"
+        waiting = asyncio.create_task(anext(watched))
+        await asyncio.sleep(0)
+        waiters.close()
+        with pytest.raises(Unavailable, match="watch submission"):
+            await waiting
 
     async def test_unknown_submission_is_not_found(self, registry):
         with pytest.raises(NotFound, match="no submission 'nobody'"):

@@ -219,6 +219,21 @@ async def verdict(stub: registry_service_pb2_grpc.RegistryServiceStub, submissio
     return states[-1].verdict
 
 
+async def test_who_watches_a_submission_does_not_hold_up_the_stop(platform):
+    service = asyncio.create_task(run_service(build(platform.config)))
+    await until_serving(platform.config.grpc_address)
+    async with platform.caller("operator") as stub:
+        submission = await upload("1.0.0").submit(stub)
+        request = pb2.WatchSubmissionRequest(submission_id=submission.submission_id)
+        stream = stub.WatchSubmission(request, timeout=PATIENCE_S)
+        await anext(aiter(stream))
+        service.cancel()
+        # By the grace period of the server it would be cut off, without a word.
+        with pytest.raises(grpc.aio.AioRpcError, match="the registry stops; watch submission"):
+            [answer async for answer in stream]
+    await asyncio.gather(service, return_exceptions=True)
+
+
 class TestService:
     async def test_whole_life_of_a_model(self, running):
         """Submitted, approved, deployed, superseded, corrected: with poison on the topics in between."""

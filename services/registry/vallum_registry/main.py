@@ -70,6 +70,7 @@ def build(
         relay=Relay(database, bootstrap=config.kafka, clock=clock),
         consumers=[consumer],
         workers={"upload-sweeper": uploads.keep_sweeping},
+        on_stop=(changes.close,),
     )
 
 

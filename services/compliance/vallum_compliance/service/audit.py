@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from vallum_common.clock import Clock
+from vallum_common.errors import Unavailable
 from vallum_compliance.domain.audit import AuditEvent, Entry, NewEntry, Selection
 
 PAGE_ENTRIES: Final = 100
@@ -59,6 +60,12 @@ class AuditLog:
         self._clock = clock
         self._poll_s = poll_s
         self._grown = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """Have those who follow be told to come back: compliance stops."""
+        self._closed = True
+        self._wake()
 
     async def append(self, unit: AuditUnit, events: Sequence[AuditEvent]) -> None:
         """Record events in their order. Each must be new: the inbox keeps out what was heard before."""
@@ -72,6 +79,9 @@ class AuditLog:
         Args:
             selection: which ones.
             follow: go on with new ones, until the caller stops.
+
+        Raises:
+            Unavailable: compliance stops; told only to those who follow.
         """
         async with self._store.begin() as unit:
             position = await unit.start(selection)
@@ -86,6 +96,8 @@ class AuditLog:
                 continue
             if not follow:
                 return
+            if self._closed:
+                raise Unavailable(f"compliance stops; replay again from index {position}")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(grown.wait(), self._poll_s)
 

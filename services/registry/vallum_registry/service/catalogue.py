@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from vallum_common.errors import Conflict, NotFound
+from vallum_common.errors import Conflict, NotFound, Unavailable
 from vallum_registry.domain.deployments import Deployment
 from vallum_registry.domain.models import HistoryEntry, ModelReference, Submission
 from vallum_registry.domain.states import State
@@ -29,6 +29,13 @@ class Changes:
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
+        self.closed = False
+        """Whether no change will be announced any more."""
+
+    def close(self) -> None:
+        """Have those who wait be told to come back: the registry stops."""
+        self.closed = True
+        self.announce()
 
     def announce(self) -> None:
         """Wake everybody who waits now."""
@@ -107,6 +114,7 @@ class Catalogue:
 
         Raises:
             NotFound: there is no such submission.
+            Unavailable: the registry stops.
         """
         told = None
         while True:
@@ -120,6 +128,8 @@ class Catalogue:
                 yield submission
             if submission.state is not State.SUBMITTED:
                 return
+            if self._changes.closed:
+                raise Unavailable(f"the registry stops; watch submission {submission_id!r} again")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(change.wait(), _POLL_S)
 
