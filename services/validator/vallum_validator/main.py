@@ -15,7 +15,7 @@ from vallum_common.bus.consumer import Consumer, each
 from vallum_common.bus.relay import Relay
 from vallum_common.clock import Clock, Ids, SystemClock, Uuid7Ids
 from vallum_common.database import Database
-from vallum_common.errors import Invalid, NotFound, Unavailable
+from vallum_common.errors import Invalid, NotFound, Unavailable, VallumError
 from vallum_common.lifecycle import Service, build_server, start, system_randomness
 from vallum_common.rpc.client import connect, token_file
 from vallum_validator import stream, wire
@@ -32,6 +32,8 @@ from vallum_validator.store import Codec, SqlStore
 _IDLE_S: Final = 1.0
 """How long a submission queued by another process may wait; this one's own wake the workers."""
 _RETRY_S: Final = 2.0
+_OTHER_CONNECTIONS: Final = 10
+"""Beside one for each worker, which holds it for a whole measurement."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +57,7 @@ def build(
     clock = clock or SystemClock()
     randomness = randomness or system_randomness()
     thresholds = load_thresholds(config.thresholds)
-    database = Database(config.database_url)
+    database = Database(config.database_url, pool_size=config.workers + _OTHER_CONNECTIONS)
     store = SqlStore(database, Codec(_encode, _decode, wire.EventWriter(ids or Uuid7Ids(clock, randomness)).event))
     channel = connect(config.registry_address, token_file(config.token_file))
     measurer = ProcessMeasurer(config.thresholds, thresholds.digest, rules_digest(), config.time_limit_s)
@@ -105,8 +107,10 @@ def _worker(validation: Validation, wake: asyncio.Event) -> Callable[[], Corouti
             try:
                 if await validation.work():
                     continue
-            except (Unavailable, NotFound) as error:
-                log.warning("worker_waits", kind=error.kind, reason=error.message)
+            except VallumError as error:
+                # What needs a person, e.g. an expired token, is no reason to end the service either.
+                tell = log.warning if isinstance(error, Unavailable | NotFound) else log.error
+                tell("worker_waits", kind=error.kind, reason=error.message)
                 await asyncio.sleep(_RETRY_S)
                 continue
             with contextlib.suppress(TimeoutError):

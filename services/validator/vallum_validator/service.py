@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import datetime as dt
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +16,7 @@ import structlog
 
 from vallum_common.bundle import MANIFEST_NAME, parse_manifest
 from vallum_common.clock import Clock
-from vallum_common.errors import Invalid, NotFound, Unavailable
+from vallum_common.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
 from vallum_validator.domain import (
     CHECK_NAMES,
     Assessment,
@@ -35,6 +37,9 @@ from vallum_validator.domain import (
 
 MAX_ATTEMPTS: Final = 3
 """A submission during which the validator itself died so often is measured no more: it may be what kills it."""
+MAX_WAIT: Final = dt.timedelta(minutes=10)
+"""How long after the first try bytes that nobody has may still arrive."""
+_FETCH: Final = "fetch"
 
 log = structlog.get_logger(__name__)
 
@@ -81,8 +86,10 @@ class Artifacts(Protocol):
         """Write the bytes of a digest to a file.
 
         Raises:
-            NotFound: nobody has them.
+            NotFound: nobody has them, so far.
+            Invalid, Conflict, Exhausted: they can never be had.
             Unavailable: the registry is away, or what came does not match the digest.
+            VallumError: the registry refuses the caller, or failed itself.
         """
         ...
 
@@ -145,7 +152,9 @@ class Validation:
             Whether there was one.
 
         Raises:
-            Unavailable: the registry or the database is away; the submission stays in the queue.
+            NotFound: the registry does not have the bytes yet; the submission stays in the queue, as below.
+            Unavailable: the registry or the database is away.
+            VallumError: the registry refuses the validator, or failed itself.
         """
         async with self.store.claim() as claimed:
             if claimed is None:
@@ -164,31 +173,33 @@ class Validation:
             return True
 
     async def _validate(self, report: Report) -> Validated:
-        submission, started = report.submission, self.clock.now()
+        submission, started = report.submission, self._began(report)
         manifest = None
         if report.attempts >= MAX_ATTEMPTS:
             assessment = self._nothing(submission, f"the validator died {report.attempts} times while measuring this")
         else:
             try:
                 manifest = parse_manifest(submission.manifest)
-                running = replace(report, state=ReportState.RUNNING, stage="fetch", checks=(), started_at=started)
+                running = replace(report, state=ReportState.RUNNING, stage=_FETCH, checks=(), started_at=started)
                 assessment = await self._measure(running)
-            except Invalid as error:
+            except (Invalid, Conflict, Exhausted) as error:
+                assessment = self._nothing(submission, error.message)
+            except NotFound as error:
+                if self.clock.now() - started < MAX_WAIT:
+                    raise
                 assessment = self._nothing(submission, error.message)
         return Validated(submission, manifest, assessment, started, self.clock.now())
+
+    def _began(self, report: Report) -> dt.datetime:
+        """When this attempt began; one that still waits for its bytes goes on with the first try."""
+        first_try = report.started_at if report.stage == _FETCH else None
+        return first_try or self.clock.now()
 
     async def _measure(self, shown: Report) -> Assessment:
         await self._show(shown)
         with tempfile.TemporaryDirectory(prefix="vallum-submission-") as folder:
             root = Path(folder)
-            (root / MANIFEST_NAME).write_bytes(shown.submission.manifest)
-            for file in shown.submission.files:
-                target = root / file.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                await self.artifacts.fetch(file.sha256, target)
-            # Counted before the dangerous part, in a transaction of its own: it must outlive this process.
-            shown = replace(shown, stage="scan", attempts=shown.attempts + 1)
-            await self._show(shown)
+            await self._lay_out(shown.submission, root)
 
             async def show(step: Step) -> None:
                 nonlocal shown
@@ -196,7 +207,24 @@ class Validation:
                 shown = replace(shown, stage=step.stage, checks=checks, scan=step.scan or shown.scan)
                 await self._show(shown)
 
-            return await self.measurer.assess(root, shown.submission.artifact, show)
+            attempts = shown.attempts
+            try:
+                # Counted before the dangerous part, in a transaction of its own: it must outlive this process.
+                shown = replace(shown, stage="scan", attempts=attempts + 1)
+                await self._show(shown)
+                return await self.measurer.assess(root, shown.submission.artifact, show)
+            except asyncio.CancelledError:
+                # An orderly stop says nothing of the submission.
+                await self._show(replace(shown, attempts=attempts))
+                raise
+
+    async def _lay_out(self, submission: Submission, root: Path) -> None:
+        """Write the files of a bundle to a folder."""
+        (root / MANIFEST_NAME).write_bytes(submission.manifest)
+        for file in submission.files:
+            target = root / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            await self.artifacts.fetch(file.sha256, target)
 
     async def _show(self, report: Report) -> None:
         # Progress is for people who wait; it must not end the work.
