@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "application/protobuf"
 _REQUIRED: Final = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time")
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""Kafka lets a header have no value; we write none such, but read and pass on whatever comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Event:
 
 
 def decode_event(
-    topic: Topic, *, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    topic: Topic, *, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
 ) -> Event:
     """Read an event from a Kafka record.
 
@@ -85,12 +86,13 @@ def decode_event(
         Invalid: an attribute is missing or malformed, the type is not the topic's, or the value is not that message.
     """
     try:
-        attributes = {name.lower(): content.decode() for name, content in headers}
+        attributes = {name.lower(): (content or b"").decode() for name, content in headers}
     except UnicodeDecodeError as error:
         raise Invalid(f"a header of an event on {topic.name!r} is not UTF-8 text") from error
-    if any("\x00" in name or "\x00" in content for name, content in attributes.items()):
+    model = (key or b"").decode(errors="replace")
+    if any("\x00" in text for text in (model, *attributes, *attributes.values())):
         # PostgreSQL keeps no such text: inbox and audit log would fail on it for ever.
-        raise Invalid(f"a header of an event on {topic.name!r} holds a zero character")
+        raise Invalid(f"the key or a header of an event on {topic.name!r} holds a zero character")
     missing = [name for name in _REQUIRED if not attributes.get(name)]
     if missing:
         raise Invalid(f"an event on {topic.name!r} lacks the headers {missing}")
@@ -99,12 +101,7 @@ def decode_event(
         raise Invalid(f"an event on {topic.name!r} has the type {attributes['ce_type']!r}; {expected!r} travels there")
     if attributes["ce_specversion"] != "1.0":
         raise Invalid(f"an event on {topic.name!r} has CloudEvents version {attributes['ce_specversion']!r}, not '1.0'")
-    try:
-        time = dt.datetime.fromisoformat(attributes["ce_time"])
-    except ValueError as error:
-        raise Invalid(f"ce_time {attributes['ce_time']!r} is not RFC 3339") from error
-    if time.tzinfo is None:
-        raise Invalid(f"ce_time {attributes['ce_time']!r} has no time zone")
+    time = _read_time(attributes["ce_time"])
     try:
         message = topic.message_type.FromString(value or b"")
     except DecodeError as error:
@@ -113,8 +110,20 @@ def decode_event(
         id=attributes["ce_id"],
         source=attributes["ce_source"],
         subject=attributes.get("ce_subject", ""),
-        key=(key or b"").decode(errors="replace"),
-        time=time.astimezone(dt.UTC),
+        key=model,
+        time=time,
         message=message,
         traceparent=attributes.get("traceparent", ""),
     )
+
+
+def _read_time(text: str) -> dt.datetime:
+    try:
+        time = dt.datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            raise Invalid(f"ce_time {text!r} has no time zone")
+        return time.astimezone(dt.UTC)
+    except ValueError as error:
+        raise Invalid(f"ce_time {text!r} is not RFC 3339") from error
+    except OverflowError as error:
+        raise Invalid(f"ce_time {text!r} lies outside the years 1 to 9999 in UTC") from error

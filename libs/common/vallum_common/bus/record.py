@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from typing import Final
 from vallum_common.bus.event import Event, Headers
 
 _DEAD_LETTERS: Final = uuid.UUID("6f1a9f6e-3c1c-5f55-9a43-2f6a1de7c0d5")
+_REASON_CHARACTERS: Final = 500
+"""A reason may quote what it complains of; a dead letter must stay little larger than its original."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,20 @@ class ReceivedRecord:
         Args:
             dead_topic: name of the dead-letter topic.
             consumer: the consumer that gave up.
-            reason: further headers, `x-dead-` is put before each name.
+            reason: further headers, `x-dead-` is put before each name; each is cut to 500 characters.
         """
         place = f"{self.topic}:{self.partition}:{self.offset}"
         told = {"consumer": consumer, "topic": self.topic, "partition": str(self.partition), "offset": str(self.offset)}
+        notes = {name: text[:_REASON_CHARACTERS] for name, text in {**told, **reason}.items()}
         return OutgoingRecord(
-            record_id=str(uuid.uuid5(_DEAD_LETTERS, f"{consumer}:{place}")),
+            record_id=str(uuid.uuid5(_DEAD_LETTERS, f"{consumer}:{place}:{self._digest()}")),
             topic=dead_topic,
             key=self.key,
             value=self.value,
-            headers=[*self.headers, *((f"x-dead-{name}", text.encode()) for name, text in {**told, **reason}.items())],
+            headers=[*self.headers, *((f"x-dead-{name}", text.encode()) for name, text in notes.items())],
         )
+
+    def _digest(self) -> str:
+        """Tells apart what lies at the same place of two clusters."""
+        content = (self.key, self.value, [tuple(header) for header in self.headers])
+        return hashlib.sha256(repr(content).encode(errors="surrogatepass")).hexdigest()
