@@ -1,4 +1,8 @@
-"""Pages of a list: sizes with a bound, and tokens that only we can read."""
+"""Pages of a list: sizes with a bound, and tokens.
+
+A token is an offset in base64: not a promise of its form to callers, and no secret. Whoever makes one up reads no more
+than a list already gives.
+"""
 
 from __future__ import annotations
 
