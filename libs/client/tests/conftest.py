@@ -39,7 +39,7 @@ class Typed:
 
 
 @pytest.fixture
-def vallum(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Typed]:
+def vallum(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Typed]:
     """Types a command in an empty folder, on a terminal of 80 columns."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VALLUM_PROFILE", raising=False)
@@ -47,7 +47,7 @@ def vallum(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
     def type_(*words: str | Path) -> Typed:
         code = run([str(word) for word in words])
-        return Typed(code, *capfd.readouterr())
+        return Typed(code, *capsys.readouterr())
 
     return type_
 

@@ -231,20 +231,23 @@ async def test_the_outbox_forgets_what_kafka_forgets_and_nothing_else(store: Dat
 
 async def test_positions_of_a_key_follow_the_order_of_commits(store: Database, model: str) -> None:
     """Without the lock the transaction that began first could take the smaller position and commit last."""
-    order = []
 
-    async def write(number: int, hold_s: float) -> None:
+    async def write(key: str, number: int) -> None:
         async with store.transaction() as transaction:
-            await transaction.connection.execute(sa.text("SELECT 1"))
-            await asyncio.sleep(hold_s)
-            transaction.publish(make_event(model, number))
-        order.append(str(number))
+            transaction.publish(make_event(key, number))
 
-    await asyncio.gather(*(write(number, (number * 7 % 5) / 100) for number in range(20)))
+    async with store.transaction() as first:
+        first.publish(make_event(model, 1))
+        await first.flush()
+        second = asyncio.create_task(write(model, 2))
+        for number in range(5):  # other keys are not held up, and take as long as the second would without the lock
+            await asyncio.wait_for(write("another", number), WAIT_S)
+        assert not second.done()
+    await second
     async with store.transaction() as transaction:
-        rows = (await transaction.connection.execute(sa.select(outbox.c.value).order_by(outbox.c.position))).scalars()
-        positions = [events_pb2.ModelSubmitted.FromString(value).submission_id for value in rows]
-    assert positions == order
+        query = sa.select(outbox.c.value).where(outbox.c.key == model.encode()).order_by(outbox.c.position)
+        rows = (await transaction.connection.execute(query)).scalars()
+        assert [events_pb2.ModelSubmitted.FromString(value).submission_id for value in rows] == ["1", "2"]
 
 
 async def test_an_event_larger_than_kafka_takes_is_refused_before_it_blocks_the_outbox(store: Database) -> None:
