@@ -27,13 +27,16 @@ def test_shipped_policies_are_policies_and_named_by_their_bytes(given):
     detection, digest = read_policy(given.policies / "detection.yaml", DetectionPolicy)
     assert digest == hashlib.sha256((given.policies / "detection.yaml").read_bytes()).hexdigest()
     assert detection.population_drift.window_rows.value > 0
+    risk_model = yaml.safe_load((given.policies / "risk.yaml").read_text())
+    assert detection.risk_exposure.high_probability.value == risk_model["recommendation_probability"]
     correction, _ = read_policy(given.policies / "correction.yaml", CorrectionPolicy)
     assert correction.rules[0].when.severity is Severity.HIGH
 
 
 def test_detection_policy_lies_beside_the_correction_policy_unless_named(tmp_path):
-    settings = dict.fromkeys(("grpc_address", "kafka", "database_url", "jwks"), "x")
-    config = Config(**settings, data_dir=tmp_path, correction_policy=tmp_path / "correction.yaml")
+    settings = dict.fromkeys(("grpc_address", "kafka", "jwks"), "x")
+    url = "postgresql+asyncpg://user@host/monitor"
+    config = Config(**settings, database_url=url, data_dir=tmp_path, correction_policy=tmp_path / "correction.yaml")
     assert config.detection_policy_file == tmp_path / "detection.yaml"
     named = config.model_copy(update={"detection_policy": tmp_path / "mine.yaml"})
     assert named.detection_policy_file == tmp_path / "mine.yaml"
@@ -69,19 +72,21 @@ def test_correction_policy_that_is_none_is_refused(tmp_path, document, place):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("part", "name", "value"),
     [
-        ("window_rows", 1),
-        ("false_alarm_rate", 0.0),
-        ("false_alarm_rate", 1.5),
-        ("medium_psi", -1.0),
-        ("high_psi", 0.01),
+        ("population_drift", "window_rows", 1),
+        ("population_drift", "false_alarm_rate", 0.0),
+        ("population_drift", "false_alarm_rate", 1.5),
+        ("population_drift", "medium_psi", -1.0),
+        ("population_drift", "high_psi", 0.01),
+        ("risk_exposure", "high_probability", 0.0),
+        ("risk_exposure", "high_probability", 1.01),
     ],
 )
-def test_detection_policy_with_an_impossible_limit_is_refused(given, tmp_path, name, value):
+def test_detection_policy_with_an_impossible_limit_is_refused(given, tmp_path, part, name, value):
     document = yaml.safe_load((given.policies / "detection.yaml").read_text())
-    document["population_drift"][name]["value"] = value
-    with pytest.raises(Invalid, match="population_drift"):
+    document[part][name]["value"] = value
+    with pytest.raises(Invalid, match=part):
         read_policy(written(tmp_path, document), DetectionPolicy)
 
 

@@ -218,14 +218,20 @@ class TestMetrics:
             replace(GOOD, worst_alert=Severity.HIGH),
             replace(GOOD, worst_alert=Severity.MEDIUM),
         ]
-        metric = risk_exposure(systems)
+        metric = risk_exposure(systems, high_probability=0.5)
         assert metric.value == 3
         assert metric.inputs == {
             "never_scored": 1,
             "probably_above_0_7": 1,
             "alert_of_high_severity": 1,
             "deployed_systems": 5,
+            "high_probability": 0.5,
         }
+
+    @pytest.mark.parametrize(("limit", "exposed"), [(0.2, 2), (0.3, 1), (0.31, 0)])
+    def test_policy_says_from_which_probability_on_a_system_is_exposed(self, limit, exposed):
+        systems = [replace(GOOD, probability_high=value) for value in (0.1, 0.2, 0.3)]
+        assert risk_exposure(systems, high_probability=limit).value == exposed
 
     def test_compliance_by_hand(self):
         systems = [GOOD, GOOD, replace(GOOD, is_approved=False), replace(GOOD, conclusive=3)]
@@ -250,4 +256,4 @@ class TestMetrics:
         assert security_posture_score([]).value is None
         assert compliance_rate([]).value is None
         assert incident_response_time_hours([Response(NOW, None, is_open=True)]).value is None
-        assert risk_exposure([]).value == 0
+        assert risk_exposure([], high_probability=0.5).value == 0

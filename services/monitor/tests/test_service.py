@@ -272,7 +272,7 @@ class TestMetrics:
             result = wire.correction_result_from(given.applied(correction.correction_id, after_s=1800))
             assert result.outcome is CorrectionOutcome.APPLIED
             await unit.save_result(result)
-        metrics = await Metrics(serving).compute()
+        metrics = await Metrics(serving, high_probability=0.5).compute()
         assert {name: metric.value for name, metric in metrics.items()} == pytest.approx(
             {
                 "security_posture_score": 6.0,

@@ -52,7 +52,8 @@ def build(
     drift = PopulationDrift(detection_policy.population_drift, policy_digest=detection_digest)
     detection = Detection([drift], clock=clock, on_alert=feed.wake)
     correcting = Correcting(correction_policy, policy_digest=correction_digest, clock=clock)
-    api = MonitorApi(Reporting(store, clock=clock), feed, Metrics(store), clock=clock)
+    metrics = Metrics(store, high_probability=detection_policy.risk_exposure.high_probability.value)
+    api = MonitorApi(Reporting(store, clock=clock), feed, metrics, clock=clock)
     bus = Bus(config.kafka, database, clock, randomness, Limits())
     worker = FaustWorker(
         "monitor-detection",

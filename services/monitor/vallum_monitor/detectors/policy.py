@@ -1,4 +1,4 @@
-"""The detection policy: how sure and how strong a finding must be before a detector tells of it."""
+"""The detection policy: how sure and how strong a finding must be before it is told, or counts as exposure."""
 
 from __future__ import annotations
 
@@ -42,13 +42,25 @@ class DriftLimits(_Part):
         return self
 
 
+class ExposureLimits(_Part):
+    """What the metric `risk_exposure` goes by.
+
+    Args:
+        high_probability: a system counts as exposed where its overall risk is high with at least this probability.
+    """
+
+    high_probability: Limit[Annotated[float, Field(gt=0, le=1)]]
+
+
 class DetectionPolicy(_Part):
     """The whole file.
 
     Args:
         version: for people; machines go by the digest of the file.
         population_drift: limits of that detector.
+        risk_exposure: limits of that metric.
     """
 
     version: Annotated[str, Field(min_length=1)]
     population_drift: DriftLimits
+    risk_exposure: ExposureLimits

@@ -13,8 +13,6 @@ from typing import Final
 
 from vallum_monitor.domain.models import Severity
 
-HIGH_PROBABILITY: Final = 0.5
-"""A system counts as high-risk where it is more likely than not above 0.7, the level of the founding document."""
 _HOUR: Final = dt.timedelta(hours=1)
 
 
@@ -90,19 +88,27 @@ def security_posture_score(systems: Sequence[System]) -> Metric:
     return Metric(10 * (1 - risk) * share, formula, inputs)
 
 
-def risk_exposure(systems: Sequence[System]) -> Metric:
+def risk_exposure(systems: Sequence[System], *, high_probability: float) -> Metric:
     """How many deployed systems are exposed to a high risk.
 
     Each is counted under the first of three reasons: never scored; overall risk probably above 0.7; an alert of high
     severity since it was deployed.
+
+    Args:
+        systems: those that serve.
+        high_probability: from this probability on, overall risk counts as probably above 0.7.
     """
     unscored = [s for s in systems if s.probability_high is None]
-    risky = [s for s in systems if s.probability_high is not None and s.probability_high >= HIGH_PROBABILITY]
-    rest = [s for s in systems if s.probability_high is not None and s.probability_high < HIGH_PROBABILITY]
+    risky = [s for s in systems if s.probability_high is not None and s.probability_high >= high_probability]
+    rest = [s for s in systems if s.probability_high is not None and s.probability_high < high_probability]
     alerted = [s for s in rest if s.worst_alert is not None and s.worst_alert >= Severity.HIGH]
-    inputs = {"never_scored": len(unscored), "probably_above_0_7": len(risky), "alert_of_high_severity": len(alerted)}
-    formula = "never_scored + probably_above_0_7 + alert_of_high_severity, each deployed system once"
-    return Metric(sum(inputs.values()), formula, {**inputs, "deployed_systems": len(systems)})
+    reasons = {"never_scored": len(unscored), "probably_above_0_7": len(risky), "alert_of_high_severity": len(alerted)}
+    formula = (
+        "never_scored + probably_above_0_7 + alert_of_high_severity, each deployed system once; "
+        "probably: with a probability of high_probability or more"
+    )
+    inputs = {**reasons, "deployed_systems": len(systems), "high_probability": high_probability}
+    return Metric(sum(reasons.values()), formula, inputs)
 
 
 def compliance_rate(systems: Sequence[System]) -> Metric:

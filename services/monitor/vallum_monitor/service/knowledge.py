@@ -50,10 +50,12 @@ class Metrics:
 
     Args:
         store: holds the facts.
+        high_probability: from this probability on, overall risk counts as probably high.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, high_probability: float) -> None:
         self._store = store
+        self._high_probability = high_probability
 
     async def compute(self) -> dict[str, Metric]:
         """Each metric by its name, all from one moment."""
@@ -62,7 +64,7 @@ class Metrics:
             responses = await unit.responses()
         return {
             "security_posture_score": security_posture_score(systems),
-            "risk_exposure": risk_exposure(systems),
+            "risk_exposure": risk_exposure(systems, high_probability=self._high_probability),
             "compliance_rate": compliance_rate(systems),
             "incident_response_time_hours": incident_response_time_hours(responses),
         }
