@@ -39,6 +39,9 @@ def configure_logging(service: str, *, level: str = "INFO") -> None:
     root.setLevel(level)
     for chatty in ("aiokafka", "kafka", "faust", "mode", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It calls a coordinator that Kafka is still electing, as at each first start, an error, and then tries again. What
+    # it cannot try again it raises, and our own consumers say so. `error` is left for what a person must act on.
+    logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
