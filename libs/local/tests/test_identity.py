@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from vallum_common.attestation import SigningKey
 from vallum_common.errors import Denied, Invalid, NotFound
 from vallum_local.folder import write_private
 from vallum_local.identity import (
     LONGEST_TTL,
-    SigningKey,
     attestation_key,
     issue_for_command,
     issue_token,
@@ -27,6 +27,7 @@ from vallum_local.identity import (
     load_or_create_key,
     parse_ttl,
     prepare_identity,
+    public_jwk,
     service_token,
 )
 from vallum_local.ports import SERVICES
@@ -61,7 +62,7 @@ def test_key_id_is_the_thumbprint_of_the_standard() -> None:
     key = SigningKey(Ed25519PrivateKey.from_private_bytes(secret))
 
     assert key.key_id == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-    assert key.jwk == {
+    assert public_jwk(key) == {
         "kty": "OKP",
         "crv": "Ed25519",
         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from vallum_common.errors import Conflict, Unavailable
 from vallum_local.children import stop_children
 from vallum_local.foundations import free_port
 from vallum_local.kafka import Kafka, Topic, create_topics, new_cluster_id, read_cluster_id
+from vallum_local.topics import DEAD_LETTER_BYTES, platform_topics
 
 pytestmark = pytest.mark.platform
 Run = Callable[..., object]
@@ -44,6 +46,22 @@ async def test_topics_are_made_as_asked_for_and_never_changed(kafka: str) -> Non
 
     assert await described(kafka, forever) == (3, "-1")
     assert await described(kafka, bounded) == (1, "60000")
+
+
+async def test_dead_letter_fits_where_its_original_only_just_did(kafka: str) -> None:
+    """On any cluster, whatever its brokers' own limit is; ours is told in the node's settings."""
+    (dead,) = [topic for topic in platform_topics() if topic.name == "inference-observed.dead"]
+    name = f"dead-{new_cluster_id()}"
+    await create_topics(kafka, [replace(dead, name=name)])
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, max_request_size=DEAD_LETTER_BYTES)
+    await producer.start()
+    try:
+        original = b"\x00" * (1024 * 1024)
+        await producer.send_and_wait(name, original, headers=[("x-dead-reason", b"why" * 1000)])
+        with pytest.raises(MessageSizeTooLargeError):
+            await producer.send_and_wait(name, original * 2)
+    finally:
+        await producer.stop()
 
 
 async def test_topic_that_kafka_refuses_is_named(kafka: str) -> None:

@@ -63,13 +63,7 @@ def test_every_service_is_told_where_it_lives(surroundings: Surroundings, name: 
             "compliance",
             {"VALLUM_SIGNING_KEY": "/data/keys/attestation.pem", "VALLUM_POLICY": "/policies/release.yaml"},
         ),
-        (
-            "monitor",
-            {
-                "VALLUM_CONSOLE_ADDRESS": "127.0.0.1:7480",
-                "VALLUM_CORRECTION_POLICY": "/policies/correction.yaml",
-            },
-        ),
+        ("monitor", {"VALLUM_CORRECTION_POLICY": "/policies/correction.yaml"}),
     ],
 )
 def test_each_service_is_told_what_it_alone_needs(surroundings: Surroundings, name: str, own: dict[str, str]) -> None:

@@ -7,12 +7,10 @@ Keys are Ed25519, as PKCS#8 PEM closed to others; what services need to verify t
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,10 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
+from vallum_common.attestation import SigningKey
 from vallum_common.errors import Invalid, NotFound
 from vallum_local.folder import private_folder, read_private, write_private
 from vallum_local.ports import SERVICES
@@ -41,36 +39,13 @@ LONGEST_TTL = timedelta(days=30)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-@dataclass(frozen=True)
-class SigningKey:
-    """An Ed25519 key and the name others find it under."""
+def public_jwk(key: SigningKey) -> dict[str, str]:
+    """The public half of a key as a JSON Web Key.
 
-    private: Ed25519PrivateKey
-
-    @property
-    def jwk(self) -> dict[str, str]:
-        """Its public half as a JSON Web Key.
-
-        Source: RFC 8037 section 2 (members of an Ed25519 key), RFC 7517 section 4 (`use`, `alg`, `kid`).
-        """
-        raw = self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        required = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(raw)}
-        return {**required, "use": "sig", "alg": "EdDSA", "kid": _thumbprint(required)}
-
-    @property
-    def key_id(self) -> str:
-        """The thumbprint of its public half, as tokens name it in `kid`."""
-        return self.jwk["kid"]
-
-
-def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def _thumbprint(required: dict[str, str]) -> str:
-    """Source: RFC 7638 section 3: SHA-256 over the required members, sorted, without white space."""
-    canonical = json.dumps(required, sort_keys=True, separators=(",", ":"))
-    return _base64url(hashlib.sha256(canonical.encode()).digest())
+    Source: RFC 8037 section 2 (members of an Ed25519 key), RFC 7517 section 4 (`use`, `alg`, `kid`).
+    """
+    x = base64.urlsafe_b64encode(key.private.public_key().public_bytes_raw()).rstrip(b"=").decode()
+    return {"crv": "Ed25519", "kty": "OKP", "x": x, "use": "sig", "alg": "EdDSA", "kid": key.key_id}
 
 
 def load_key(path: Path) -> SigningKey:
@@ -103,7 +78,7 @@ def load_or_create_key(path: Path) -> SigningKey:
         key = SigningKey(Ed25519PrivateKey.generate())
         pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         write_private(path, pem.decode())
-    write_private(path.with_suffix(".jwks.json"), json.dumps({"keys": [key.jwk]}, indent=2) + "\n")
+    write_private(path.with_suffix(".jwks.json"), json.dumps({"keys": [public_jwk(key)]}, indent=2) + "\n")
     return key
 
 

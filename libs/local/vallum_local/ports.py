@@ -39,7 +39,7 @@ class Ports:
 
     @property
     def console(self) -> int:
-        """Port of the web console, which the monitor serves."""
+        """Port kept free for the web console."""
         return self.base + 80
 
     @property

@@ -1,7 +1,8 @@
 """What a deployment needs once before its services start: keys, tokens, databases with their logins, topics.
 
 `vallum up` does this on one machine; docker-compose.yml runs it as a job, and each service then mounts only the folder
-that is its own. Run again, it finds what is there and changes nothing.
+that is its own. Run again, it keeps keys, passwords, databases and topics, makes what is missing and renews the tokens,
+which end after 30 days: run it again before that. A service reads its token anew at each call.
 """
 
 from __future__ import annotations

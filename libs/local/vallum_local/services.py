@@ -101,9 +101,6 @@ class Surroundings:
                 "VALLUM_SIGNING_KEY": str(signing_key),
                 "VALLUM_POLICY": str(self.policies / "release.yaml"),
             },
-            "monitor": {
-                "VALLUM_CONSOLE_ADDRESS": address(self.ports.console),
-                "VALLUM_CORRECTION_POLICY": str(self.policies / "correction.yaml"),
-            },
+            "monitor": {"VALLUM_CORRECTION_POLICY": str(self.policies / "correction.yaml")},
         }
         return own[name]
