@@ -250,14 +250,6 @@ async def test_positions_of_a_key_follow_the_order_of_commits(store: Database, m
         assert [events_pb2.ModelSubmitted.FromString(value).submission_id for value in rows] == ["1", "2"]
 
 
-async def test_an_event_larger_than_kafka_takes_is_refused_before_it_blocks_the_outbox(store: Database) -> None:
-    event = make_event("big")
-    event.message.manifest = b"x" * 1_100_000
-    with pytest.raises(Exhausted, match="1100"):
-        async with store.transaction() as transaction:
-            transaction.publish(event)
-
-
 async def test_a_repeated_event_changes_nothing(store: Database, platform_kafka: str, model: str) -> None:
     handle = Recorder(model)
     once, again = as_record(make_event(model, 1, "same-" + model)), as_record(make_event(model, 1, "same-" + model))

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from vallum_common.database.absence import is_absence
 from vallum_common.database.tables import inbox, metadata, outbox, outbox_cluster
 from vallum_common.errors import Unavailable
 
@@ -38,7 +39,9 @@ async def migrate(engine: AsyncEngine, package: str) -> None:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(upgrade)
-    except (OperationalError, InterfaceError, OSError) as error:
+    except (SQLAlchemyError, OSError) as error:
+        if not is_absence(error):
+            raise
         raise Unavailable(f"the database at {engine.url.host}:{engine.url.port} does not answer") from error
 
 

@@ -9,13 +9,13 @@ from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vallum_common.bus.event import Event
 from vallum_common.bus.record import OutgoingRecord
+from vallum_common.database.absence import is_absence
 from vallum_common.database.tables import inbox, outbox
-from vallum_common.errors import Exhausted, Unavailable
+from vallum_common.errors import Invalid, Unavailable
 from vallum_common.trace import current_traceparent
 
 MAX_EVENT_BYTES: Final = 1_000_000
@@ -56,14 +56,12 @@ class Transaction:
         """Note an event; the relay sends it after the commit, in the order of commits of its key.
 
         Raises:
-            Exhausted: the message is larger than Kafka takes by default; in the outbox it would hold up all others.
+            Invalid: the message is larger than Kafka takes by default, and will be however often it is tried.
         """
         record = OutgoingRecord.of_event(event, traceparent=event.traceparent or current_traceparent())
         size = len(record.value or b"")
         if size > MAX_EVENT_BYTES:
-            raise Exhausted(
-                f"event {event.type} about {event.subject!r} has {size} bytes; at most {MAX_EVENT_BYTES} fit"
-            )
+            raise Invalid(f"event {event.type} about {event.subject!r} has {size} bytes; at most {MAX_EVENT_BYTES} fit")
         self._outgoing.append(record)
 
     def publish_record(self, record: OutgoingRecord) -> None:
@@ -81,23 +79,6 @@ class Transaction:
         # One id twice in one statement is one row; sorted, two consumers in a rebalance cannot lock each other out.
         noted = await self.connection.execute(_NOTE, {"consumer": consumer, "ids": sorted(set(event_ids))})
         return set(noted.scalars())
-
-    async def forget(self, consumer: str, event_id: str) -> None:
-        """Take an event out of the inbox: it went to the dead letters and may be tried again from there."""
-        await self.connection.execute(
-            sa.delete(inbox).where(inbox.c.consumer == consumer, inbox.c.event_id == event_id)
-        )
-
-    @contextlib.asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """A part that can fail by itself: what it wrote and published is undone, the rest of the transaction stays."""
-        kept = len(self._outgoing)
-        try:
-            async with self.connection.begin_nested():
-                yield
-        except BaseException:
-            del self._outgoing[kept:]
-            raise
 
     async def flush(self) -> int:
         """Write what was published to the outbox; called once, before the commit.
@@ -126,10 +107,15 @@ def _rows(records: Iterable[OutgoingRecord]) -> list[dict[str, object]]:
             "topic": record.topic,
             "key": record.key,
             "value": record.value,
-            "headers": [[name, base64.b64encode(value).decode()] for name, value in record.headers],
+            "headers": [_stored_header(name, content) for name, content in record.headers],
         }
         for record in records
     ]
+
+
+def _stored_header(name: str, content: bytes | None) -> list[str | None]:
+    # PostgreSQL keeps no zero character in text; a stranger's header, now in a dead letter, may have one in its name.
+    return [name.replace("\x00", "\ufffd"), None if content is None else base64.b64encode(content).decode()]
 
 
 class Database:
@@ -156,19 +142,23 @@ class Database:
         """A transaction that commits at the end of the block and rolls back when it is left by an exception.
 
         Raises:
-            Unavailable: PostgreSQL cannot be reached or went away; nothing was committed, or it is not known.
+            Unavailable: PostgreSQL cannot be reached, went away, or gave up this transaction for the sake of another;
+                nothing was committed, or it is not known.
         """
+        of_the_block: OSError | None = None
         try:
             async with self.engine.begin() as connection:
                 transaction = Transaction(connection)
-                yield transaction
+                try:
+                    yield transaction
+                except OSError as error:
+                    of_the_block = error  # a full disk, say: what the block does besides is not the database's fault
+                    raise
                 written = await transaction.flush()
-        except (OperationalError, InterfaceError, OSError) as error:
-            raise Unavailable("the database does not answer; try again") from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable("the database closed the connection; try again") from error
-            raise
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            if error is of_the_block or not is_absence(error):
+                raise
+            raise Unavailable("the database does not answer, or gave up the transaction; try again") from error
         for listener in (*transaction.after_commit, *(self._listeners if written else ())):
             listener()
 
