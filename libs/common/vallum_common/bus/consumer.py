@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from google.protobuf.message import Message
 
@@ -57,21 +57,19 @@ class Limits:
 
 
 def each(handlers: Mapping[type[Message], Handler]) -> BatchHandler:
-    """A batch handler that gives each event to the handler of its message type."""
+    """A batch handler that gives each event to the handler of its message type.
+
+    While an event is handled, its id, model and trace are on every log line, and the trace goes on in what is
+    published. A batch handler of one's own, made for many small events, has neither.
+    """
 
     async def handle(transaction: Transaction, events: Sequence[Event]) -> None:
         for event in events:
-            with structlog.contextvars.bound_contextvars(event_id=event.id, model=event.key):
-                enter_event(event)
+            trace_id = enter_trace(event.traceparent, _trace_randomness)
+            with structlog.contextvars.bound_contextvars(event_id=event.id, model=event.key, trace_id=trace_id):
                 await handlers[type(event.message)](transaction, event)
 
     return handle
-
-
-def enter_event(event: Event) -> None:
-    """Continue the event's trace in this task, for what it will publish and log."""
-    trace_id = enter_trace(event.traceparent, _trace_randomness)
-    structlog.contextvars.bind_contextvars(trace_id=trace_id)
 
 
 _trace_randomness = random.SystemRandom()
@@ -87,6 +85,25 @@ class _Undecided:
 
 class _StopPartition(Exception):
     """The record of this partition cannot be handled and must not be lost: our bug, or too much poison."""
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed for us
+    """Forgets stopped partitions when they are assigned anew: whoever has them then reads from the last commit."""
+
+    def __init__(self, stopped: dict[TopicPartition, str]) -> None:
+        self._stopped = stopped
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """They may go to another process, and are its concern."""
+        self._forget(revoked)
+
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """None of them is paused any more."""
+        self._forget(assigned)
+
+    def _forget(self, partitions: Collection[TopicPartition]) -> None:
+        for partition in partitions:
+            self._stopped.pop(partition, None)
 
 
 class Consumer:
@@ -123,15 +140,16 @@ class Consumer:
         self._clock = clock
         self._randomness = randomness
         self._limits = limits or Limits()
-        self._dead_in_a_row: dict[TopicPartition, int] = {}
+        # Offsets, not a number: a batch that is tried again must not count the same record twice.
+        self._dead_in_a_row: dict[TopicPartition, set[int]] = {}
         self.stopped: dict[TopicPartition, str] = {}
-        """Partitions that stopped, with the reason; a health check reports them."""
+        """Partitions that stand still, with the reason; a health check reports them."""
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Consume until cancelled; begins with the earliest record it has not yet committed."""
         while True:
+            self.stopped.clear()
             consumer = AIOKafkaConsumer(
-                *self._topics,
                 bootstrap_servers=self._bootstrap,
                 group_id=self.name,
                 enable_auto_commit=False,
@@ -140,6 +158,7 @@ class Consumer:
                 heartbeat_interval_ms=3_000,
                 max_poll_interval_ms=600_000,
             )
+            consumer.subscribe(list(self._topics), listener=_Assignment(self.stopped))
             try:
                 await consumer.start()
                 on_ready()
@@ -218,8 +237,10 @@ class Consumer:
                     fresh.append(event)
             if fresh:
                 await self._handle(transaction, fresh)
-        self._dead_in_a_row.clear()
-        return _progress(batch)
+        progress = _progress(batch)
+        for partition in progress:
+            self._went_well(partition)
+        return progress
 
     async def _one_by_one(self, batch: Sequence[_Undecided]) -> dict[TopicPartition, int]:
         settled: list[_Undecided] = []
@@ -244,7 +265,7 @@ class Consumer:
                 async with self._database.transaction() as transaction:
                     if await transaction.unseen(self.name, [entry.event.id]):
                         await self._handle(transaction, [entry.event])
-                self._dead_in_a_row[partition] = 0
+                self._went_well(partition)
                 return
             except NotFound as error:
                 if attempt == self._limits.not_found_retries:
@@ -261,17 +282,21 @@ class Consumer:
                 raise _StopPartition(f"{type(error).__name__} at offset {entry.record.offset}") from error
 
     async def _put_aside(self, entry: _Undecided, partition: TopicPartition, error: VallumError) -> None:
-        in_a_row = self._dead_in_a_row.get(partition, 0) + 1
-        if in_a_row > self._limits.dead_letters_in_a_row:
-            raise _StopPartition(f"{in_a_row} records in a row cannot be handled; the last: {error.message}")
-        self._dead_in_a_row[partition] = in_a_row
+        in_a_row = self._dead_in_a_row.get(partition, set()) | {entry.record.offset}
+        if len(in_a_row) > self._limits.dead_letters_in_a_row:
+            raise _StopPartition(f"{len(in_a_row)} records in a row cannot be handled; the last: {error.message}")
         reason = {"error": str(error.kind), "reason": error.message, "at": self._clock.now().isoformat()}
         record = entry.record
         async with self._database.transaction() as transaction:
             transaction.publish_record(
                 record.dead_letter(self._topics[record.topic].dead, consumer=self.name, reason=reason)
             )
+        self._dead_in_a_row[partition] = in_a_row
         log.error("dead_letter", consumer=self.name, topic=record.topic, offset=record.offset, **reason)
+
+    def _went_well(self, partition: TopicPartition) -> None:
+        self._dead_in_a_row.pop(partition, None)
+        self.stopped.pop(partition, None)
 
     async def _back_off(self, attempt: int) -> None:
         limit = min(self._limits.backoff_max_s, self._limits.backoff_s * 2 ** min(attempt, 16))
