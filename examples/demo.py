@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,11 @@ def vallum(*arguments: str, ends: int = 0, show: bool = True) -> str:
         What it printed.
     """
     if show:
-        say(f"$ vallum {shlex.join(arguments)}")
+        command = f"$ vallum {shlex.join(arguments)}"
+        folded = textwrap.wrap(
+            command, WIDTH - 2, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
+        )
+        say(" \\\n".join(folded))
     environment = {**os.environ, "COLUMNS": str(WIDTH)}
     done = subprocess.run([VALLUM, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if show:
@@ -135,7 +140,7 @@ def gate() -> None:
     say("Its successor, on the same data:")
     vallum("submit", str(EXAMPLES / "adult-income"))
     vallum("deploy", "adult-income@1.2.0", "--environment", "production", "--reason", "better calibrated")
-    say("A serving layer checks the signed verdict offline, against the very bytes it loads:")
+    say("A serving layer checks the signed verdict offline, against the bytes it loads:")
     attestation = str(DATA / "attestations" / "adult-income@1.2.0.dsse.json")
     keys = ["--key", str(DATA / "keys" / "attestation.jwks.json")]
     vallum("admission", "verify", str(EXAMPLES / "adult-income" / "model.onnx"), attestation, *keys)
