@@ -21,7 +21,8 @@ from google.protobuf.message import DecodeError
 from vallum.validator.v1 import events_pb2, evidence_pb2
 from vallum_common.errors import Invalid
 from vallum_validator import wire
-from vallum_validator.domain import Assessment, FileReport, Step, SubmittedFile
+from vallum_validator.domain import Assessment, FileReport, ScanReport, Step, SubmittedFile
+from vallum_validator.measure.bounded import bounded, bounded_check, bounded_scan
 from vallum_validator.service import no_evidence
 
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -71,7 +72,7 @@ class ProcessMeasurer:
         async def read(answer: Mapping[str, Any]) -> Assessment | None:
             if "assessment" in answer:
                 content = base64.b64decode(answer["assessment"])
-                return wire.assessment_from(events_pb2.ValidationCompleted.FromString(content))
+                return bounded(wire.assessment_from(events_pb2.ValidationCompleted.FromString(content)))
             await on_step(_step(answer))
             return None
 
@@ -86,7 +87,8 @@ class ProcessMeasurer:
         """Scan one file; with the digest of the rules in force."""
 
         async def read(answer: Mapping[str, Any]) -> FileReport:
-            return wire.file_from(evidence_pb2.FileReport.FromString(base64.b64decode(answer["file"])))
+            file = wire.file_from(evidence_pb2.FileReport.FromString(base64.b64decode(answer["file"])))
+            return bounded_scan(ScanReport((file,), self.rules_digest)).files[0]
 
         try:
             return await self._ask("scan", str(path), name, read=read), self.rules_digest
@@ -152,6 +154,8 @@ def _step(answer: Mapping[str, Any]) -> Step:
     check, scan = answer["check"], answer["scan"]
     return Step(
         stage=answer["stage"],
-        check=wire.check_from(json_format.ParseDict(check, evidence_pb2.CheckResult())) if check else None,
-        scan=wire.scan_from(json_format.ParseDict(scan, evidence_pb2.ScanReport())) if scan else None,
+        check=bounded_check(wire.check_from(json_format.ParseDict(check, evidence_pb2.CheckResult())))
+        if check
+        else None,
+        scan=bounded_scan(wire.scan_from(json_format.ParseDict(scan, evidence_pb2.ScanReport()))) if scan else None,
     )

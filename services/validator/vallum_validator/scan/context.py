@@ -16,6 +16,8 @@ from vallum_validator.scan.rules import RULES
 
 MAX_SHOWN: Final = 120
 """Characters of a hostile value that a message repeats."""
+_MAX_MESSAGE: Final = 1_000
+"""Characters of a message, which may repeat several values."""
 
 
 def shown(value: object) -> str:
@@ -24,7 +26,11 @@ def shown(value: object) -> str:
         text = repr(value)
     except RecursionError:
         text = "a value nested too deeply to show"
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"
+    return _cut(text, MAX_SHOWN)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Ledger:
 
     def add(self, rule_id: str, member: str, offset: int | None, message: str) -> None:
         """Record a finding; a repeated one (same rule, member and message) is recorded once."""
-        rule = RULES[rule_id]
+        rule, message = RULES[rule_id], _cut(message, _MAX_MESSAGE)
         if rule.verdict is ScanVerdict.MALICIOUS or self.verdict is ScanVerdict.CLEAN:
             self.verdict = rule.verdict
         room = 2 * self.limit if rule.verdict is ScanVerdict.MALICIOUS else self.limit
@@ -151,12 +157,14 @@ class Context:
         self.ledger.add(rule_id, self.member, offset, message)
 
     def enter(self, name: str) -> Context:
-        """The context of a member of this container.
+        """The context of a member of this container; a long name is cut.
 
         Raises:
             Exhausted: archives are nested deeper than is allowed.
         """
         if self.depth >= self.budget.limits.depth:
             raise Exhausted(f"{shown(name)} is nested deeper than {self.budget.limits.depth} levels")
+        # A report repeats the name with every finding: cut, or a small archive makes evidence too large to be told.
+        name = _cut(name, MAX_SHOWN)
         member = f"{self.member}!/{name}" if self.member else name
         return Context(member, self.depth + 1, self.ledger, self.budget, self.inspect)
