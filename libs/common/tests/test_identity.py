@@ -6,7 +6,11 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
+import http.server
 import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from google.protobuf import descriptor_pool
 
 from vallum_common.bus.topics import all_topics
-from vallum_common.errors import Denied, Invalid
+from vallum_common.errors import Denied, Invalid, Unavailable
 from vallum_common.rpc.identity import AccessRules, Caller, TokenVerifier
 from vallum_common.rpc.status import Unauthenticated
 from vallum_common.testing import FakeClock
@@ -130,6 +134,121 @@ def test_a_jwks_that_is_not_right_stops_the_start(tmp_path: Path, content: str) 
     path.write_text(content)
     with pytest.raises(Invalid, match="JWKS"):
         TokenVerifier(str(path), clock=FakeClock())
+
+
+@dataclass
+class Issuer:
+    """An identity provider on loopback that counts who asks for its keys."""
+
+    url: str = ""
+    asked: int = 0
+    status: int = 200
+    keys: list[dict[str, str]] = field(default_factory=lambda: [jwk(OURS, "ours", "EdDSA")])
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    found = Issuer()
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.asked += 1
+            self.send_response(found.status)
+            self.end_headers()
+            self.wfile.write(json.dumps({"keys": found.keys}).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on stderr."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+    found.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_keys_of_an_issuer_are_fetched_once_and_again_when_they_are_old(issuer: Issuer) -> None:
+    clock = FakeClock()
+    verifier = TokenVerifier(issuer.url, clock=clock)
+    for _ in range(3):
+        assert (await verifier.verify(token(clock))).subject == "ci"
+    assert issuer.asked == 1
+    clock.advance(301)
+    issuer.keys = [jwk(FOREIGN, "theirs", "EdDSA")]
+    with pytest.raises(Unauthenticated, match="no key 'ours'"):
+        await verifier.verify(token(clock))
+    assert issuer.asked == 2
+
+
+async def test_unknown_keys_make_nobody_ask_the_issuer_more_than_every_30_s(issuer: Issuer) -> None:
+    """Anybody can name a key id: before a signature is verified, the caller is nobody."""
+    clock = FakeClock()
+    verifier = TokenVerifier(issuer.url, clock=clock)
+    for number in range(10):
+        with pytest.raises(Unauthenticated, match="no key"):
+            await verifier.verify(token(clock, kid=f"made-up-{number}"))
+    assert issuer.asked == 1
+    clock.advance(30)
+    issuer.keys.append(jwk(FOREIGN, "new", "EdDSA"))
+    assert await verifier.verify(token(clock, key=FOREIGN, kid="new"))
+    assert issuer.asked == 2
+
+
+async def test_an_issuer_that_fails_is_unavailable_and_not_asked_by_every_call(issuer: Issuer) -> None:
+    clock = FakeClock()
+    verifier = TokenVerifier(issuer.url, clock=clock)
+    issuer.status = 503
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="503"):
+            await verifier.verify(token(clock))
+    assert issuer.asked == 1
+    clock.advance(30)
+    issuer.status = 200
+    assert await verifier.verify(token(clock))
+
+
+async def test_known_keys_survive_a_short_absence_of_the_issuer(issuer: Issuer) -> None:
+    clock = FakeClock()
+    verifier = TokenVerifier(issuer.url, clock=clock)
+    assert await verifier.verify(token(clock))
+    issuer.status = 503
+    clock.advance(60)
+    with pytest.raises(Unauthenticated, match="no key"):
+        await verifier.verify(token(clock, kid="unknown"))
+    assert await verifier.verify(token(clock))
+    clock.advance(300)
+    with pytest.raises(Unavailable, match="503"):
+        await verifier.verify(token(clock))
+
+
+async def test_an_issuer_that_is_away_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="cannot be fetched"):
+        await TokenVerifier("http://127.0.0.1:1/jwks.json", clock=FakeClock()).verify(token(FakeClock()))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://issuer.example/jwks.json",
+        "http://10.0.0.1/jwks.json",
+        "http://127.0.0.1.example/jwks.json",
+        "http://localhost@issuer.example/jwks.json",
+        "http:///jwks.json",
+    ],
+)
+def test_keys_are_not_fetched_in_the_clear_from_elsewhere(url: str) -> None:
+    with pytest.raises(Invalid, match="https"):
+        TokenVerifier(url, clock=FakeClock())
+
+
+@pytest.mark.parametrize(
+    "url", ["https://issuer.example/k", "http://localhost:8080/k", "http://127.0.0.2/k", "http://[::1]:8080/k"]
+)
+def test_keys_may_come_from_https_or_this_machine(url: str) -> None:
+    assert TokenVerifier(url, clock=FakeClock())
 
 
 def methods() -> list[str]:

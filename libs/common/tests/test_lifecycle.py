@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -166,6 +167,8 @@ class TestService:
             listener.stopped[TopicPartition("model-submitted", 0)] = "ZeroDivisionError at offset 7"
             await until_health(service, NOT_SERVING)
             assert not task.done()
+            listener.stopped.clear()
+            await until_health(service, SERVING)
 
     @pytest.mark.parametrize(
         ("error", "told"),
@@ -267,6 +270,27 @@ class TestProcess:
         assert process.returncode == 3
         assert error.startswith("vallum probe: environment variable VALLUM_KAFKA (")
         assert error.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("VALLUM_LOG_LEVEL", "loud"), ("VALLUM_DATABASE_URL", "hunter2"), ("VALLUM_JWKS", "gone")]
+    )
+    def test_variable_that_is_not_right_is_one_line_and_3(self, start, name, value):
+        process = start(**{name: value})
+        _, error = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 3
+        assert error.count("\n") == 1
+        assert "Traceback" not in error
+
+    def test_port_that_is_taken_is_one_line_and_1(self, start):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            process = start(VALLUM_GRPC_ADDRESS=address)
+            _, error = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 1
+        told = [json.loads(line) for line in error.splitlines() if "service_did_not_start" in line]
+        assert [line["kind"] for line in told] == ["CONFLICT"]
+        assert f"'{address}' is in use" in told[0]["reason"]
+        assert "Traceback" not in error
 
     def test_what_cannot_be_built_is_one_line_and_3(self, start):
         process = start(FAIL="1")

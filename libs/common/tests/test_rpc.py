@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from vallum_common.errors import BY_KIND, Denied, Invalid, Kind, Unavailable, VallumError
+from vallum_common.errors import BY_KIND, Conflict, Denied, Invalid, Kind, Unavailable, VallumError
 from vallum_common.rpc.client import connect
 from vallum_common.rpc.identity import AccessRules, TokenVerifier, current_caller
 from vallum_common.rpc.server import EdgeInterceptor, Server
@@ -148,6 +148,12 @@ async def test_health_needs_no_name_and_nothing_else_is_told(address: str) -> No
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")(b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_address_that_is_taken_is_named(address: str, tmp_path: Path) -> None:
+    interceptor = EdgeInterceptor(TokenVerifier(str(tmp_path / "jwks.json"), clock=FakeClock()), OpenRules())
+    with pytest.raises(Conflict, match=f"'{address}' is in use"):
+        Server(address, interceptor, {}, reflect=False)
 
 
 async def test_who_is_away_is_named() -> None:

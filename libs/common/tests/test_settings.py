@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ class Config(ServiceSettings):
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but what a right environment holds."""
-    for name in [*RIGHT, "VALLUM_WORKERS", "VALLUM_SECRETS_DIR", "VALLUM_REFLECTION"]:
+    for name in [*RIGHT, "VALLUM_WORKERS", "VALLUM_SECRETS_DIR", "VALLUM_REFLECTION", "VALLUM_LOG_LEVEL"]:
         monkeypatch.delenv(name, raising=False)
     for name, value in RIGHT.items():
         monkeypatch.setenv(name, value)
@@ -55,6 +56,30 @@ def test_malformed_variable_is_named_and_its_value_not_told(monkeypatch: pytest.
     with pytest.raises(Invalid, match=r"VALLUM_WORKERS .* valid integer") as refused:
         read_settings(Config)
     assert "hunter2" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("VALLUM_DATABASE_URL", "hunter2", "postgresql+asyncpg://user:password@host:port/name"),
+        ("VALLUM_DATABASE_URL", "postgresql://risk:hunter2@127.0.0.1/risk", "must be like postgresql+asyncpg"),
+        ("VALLUM_DATABASE_URL", "postgresql+asyncpg://risk:hunter2@127.0.0.1:port/risk", "must be like"),
+        ("VALLUM_LOG_LEVEL", "hunter2", "'debug', 'info', 'warning'"),
+    ],
+)
+def test_value_no_service_could_start_with_is_named_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, right: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Invalid, match=re.escape(right)) as refused:
+        read_settings(Config)
+    assert name in refused.value.message
+    assert "hunter2" not in refused.value.message
+
+
+def test_log_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALLUM_LOG_LEVEL", "debug")
+    assert read_settings(Config).log_level == "DEBUG"
 
 
 def test_secrets_come_from_files_and_stay_out_of_the_environment(

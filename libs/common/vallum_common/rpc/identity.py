@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import datetime as dt
+import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import jwt
 from google.protobuf import descriptor_pool
 
 from vallum.options.v1 import options_pb2
 from vallum_common.clock import Clock
-from vallum_common.errors import Denied, Invalid
+from vallum_common.errors import Denied, Invalid, Unavailable
 from vallum_common.rpc.status import Unauthenticated
 
 ALGORITHMS: Final = ("EdDSA", "ES256")
 AUDIENCE: Final = "vallum"
 _LEEWAY_S: Final = 30
 """Clocks of two machines may differ by so much."""
+_KEYS_LAST: Final = dt.timedelta(seconds=300)
+"""A key the issuer has withdrawn is believed for so long."""
+_ASK_EVERY: Final = dt.timedelta(seconds=30)
+"""The issuer is asked no more often: unknown key ids come from anybody, before they have proved who they are."""
+_ASK_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +76,15 @@ class TokenVerifier:
         jwks: a file path, or an `https://` (on loopback `http://`) URL, of the issuer's public keys.
         clock: decides expiry.
         issuer: required `iss`; empty accepts any issuer whose key is in the JWKS.
+
+    Raises:
+        Invalid: the file is not a JWKS, or the URL is `http://` and not on loopback.
     """
 
     def __init__(self, jwks: str, *, clock: Clock, issuer: str = "") -> None:
-        self._source = jwks
         self._clock = clock
         self._issuer = issuer
-        self._remote = jwt.PyJWKClient(jwks, lifespan=300) if jwks.startswith(("http://", "https://")) else None
+        self._remote = _RemoteKeys(jwks, clock) if jwks.startswith(("http://", "https://")) else None
         self._keys = {} if self._remote else _load_keys(Path(jwks))
 
     async def verify(self, token: str) -> Caller:
@@ -82,6 +92,7 @@ class TokenVerifier:
 
         Raises:
             Unauthenticated: the signature, algorithm, audience, issuer or time is wrong; the line says which.
+            Unavailable: the issuer's keys cannot be fetched.
         """
         try:
             key = await self._key_of(token)
@@ -106,12 +117,12 @@ class TokenVerifier:
         header = jwt.get_unverified_header(token)
         if header.get("alg") not in ALGORITHMS:
             raise jwt.InvalidAlgorithmError(f"algorithm {header.get('alg')!r} is not one of {list(ALGORITHMS)}")
-        if self._remote:
-            return await asyncio.to_thread(self._remote.get_signing_key_from_jwt, token)
+        kid = str(header.get("kid"))
+        keys = await self._remote.holding(kid) if self._remote else self._keys
         try:
-            return self._keys[str(header.get("kid"))]
+            return keys[kid]
         except KeyError:
-            raise jwt.InvalidKeyError(f"no key {header.get('kid')!r} in the JWKS") from None
+            raise jwt.InvalidKeyError(f"no key {kid!r} in the JWKS") from None
 
     def _check_time(self, claims: Mapping[str, Any]) -> None:
         now = self._clock.now().timestamp()
@@ -123,6 +134,58 @@ class TokenVerifier:
             raise Unauthenticated("the bearer token has expired; get a new one")
         if not begins - _LEEWAY_S <= now:
             raise Unauthenticated("the bearer token is not valid yet; check the clocks")
+
+
+class _RemoteKeys:
+    """The public keys at a URL, fetched when they are old or a key is missing, and never more often than allowed."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        _check_url(url)
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=_ASK_TIMEOUT_S)
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._asked_at: dt.datetime | None = None
+        self._fetched_at: dt.datetime | None = None
+        self._problem = ""
+
+    async def holding(self, kid: str) -> dict[str, jwt.PyJWK]:
+        """All keys by id, fetched again if need be so that `kid` is among them.
+
+        Raises:
+            Unavailable: there are none that are new enough.
+        """
+        if kid not in self._keys or not self._fresh():
+            async with self._lock:
+                if self._asked_at is None or self._clock.now() - self._asked_at >= _ASK_EVERY:
+                    self._asked_at = self._clock.now()
+                    await self._fetch()
+        if not self._fresh():
+            raise Unavailable(f"the keys of the tokens' issuer cannot be fetched: {self._problem}")
+        return self._keys
+
+    def _fresh(self) -> bool:
+        return self._fetched_at is not None and self._clock.now() - self._fetched_at < _KEYS_LAST
+
+    async def _fetch(self) -> None:
+        try:
+            keys = await asyncio.to_thread(self._client.get_signing_keys)
+        except (jwt.PyJWTError, ValueError) as error:  # no answer, no JWKS, no JSON
+            self._problem = str(error)
+            return
+        self._keys = {str(key.key_id): key for key in keys}
+        self._fetched_at = self._clock.now()
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        on_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        on_loopback = False
+    if parts.scheme == "http" and not on_loopback:
+        raise Invalid(f"the JWKS at host {host!r} must be an https:// URL: whoever alters the answer could be anybody")
 
 
 def _load_keys(path: Path) -> dict[str, jwt.PyJWK]:

@@ -13,7 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from vallum_common.errors import VallumError
+from vallum_common.errors import Conflict, VallumError
 from vallum_common.rpc import MAX_MESSAGE_BYTES
 from vallum_common.rpc.identity import AccessRules, TokenVerifier, set_caller
 from vallum_common.rpc.status import Unauthenticated, to_status
@@ -121,6 +121,9 @@ class Server:
         interceptor: the edge.
         services: full service name to a function that adds its servicer to the server.
         reflect: whether to serve reflection.
+
+    Raises:
+        Conflict: the address is taken.
     """
 
     def __init__(
@@ -148,7 +151,10 @@ class Server:
         if reflect:
             names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
-        self.port = self._server.add_insecure_port(address)
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise Conflict(f"the gRPC address {address!r} is in use, or is not one of this machine") from error
 
     async def start(self) -> None:
         """Begin to answer; health says NOT_SERVING until `serving`."""
