@@ -10,16 +10,20 @@ import contextlib
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from vallum.monitor.v1 import events_pb2 as monitor_pb2
 from vallum.registry.v1 import events_pb2, model_pb2
+from vallum_common.bus import relay as relay_module
 from vallum_common.bus.consumer import Consumer, Limits
 from vallum_common.bus.event import Event
-from vallum_common.bus.record import OutgoingRecord
+from vallum_common.bus.record import OutgoingRecord, ReceivedRecord
 from vallum_common.bus.relay import Relay, republish
 from vallum_common.bus.topics import topic_of
 from vallum_common.database import Database, Transaction
@@ -227,6 +231,99 @@ async def test_the_outbox_forgets_what_kafka_forgets_and_nothing_else(store: Dat
             return await left() == {TOPIC.name}
 
         await until(one_left)
+
+
+async def test_the_outbox_is_pruned_in_slices(
+    store: Database, platform_kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "_PRUNE_ROWS", 3)
+    old = monitor_pb2.InferenceObserved(batch_id="b")
+    async with store.transaction() as transaction:
+        for number in range(8):
+            transaction.publish(Event(f"t{number}", "test", "m@1", "m", START, old))
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(sa.update(outbox).values(published_at=START))
+    deleted: list[int] = []
+
+    @sa.event.listens_for(store.engine.sync_engine, "after_cursor_execute")
+    def note(_connection: object, cursor: Any, statement: str, *_: object) -> None:
+        if statement.startswith("DELETE FROM outbox") and cursor.rowcount:
+            deleted.append(cursor.rowcount)
+
+    async def empty() -> bool:
+        async with store.transaction() as transaction:
+            return not (await transaction.connection.execute(sa.select(outbox.c.position))).all()
+
+    clock = FakeClock()
+    clock.advance(8 * 24 * 3600)
+    async with running(Relay(store, bootstrap=platform_kafka, clock=clock).run()):
+        await until(empty)
+    assert deleted == [3, 3, 2]
+
+
+async def narrow_topic(bootstrap: str) -> str:
+    """A topic whose broker takes 10 kB."""
+    name = f"narrow-{uuid.uuid4().hex}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"max.message.bytes": "10000"})])
+    await admin.close()
+    return name
+
+
+@pytest.mark.parametrize("size", [20_000, 3 * 1024 * 1024], ids=["by the broker", "by the client"])
+async def test_a_record_kafka_refuses_for_its_size_holds_up_no_other(
+    store: Database, platform_kafka: str, model: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await narrow_topic(platform_kafka)
+    monkeypatch.setattr(relay_module, "log", structlog.get_logger())
+    contents = [b"0", b"x" * size, b"2", b"3"]
+    async with store.transaction() as transaction:
+        for number, content in enumerate(contents):
+            transaction.publish_record(OutgoingRecord(f"{model}-{number}", topic, model.encode(), content, []))
+
+    async def unpublished() -> list[str]:
+        async with store.transaction() as transaction:
+            query = sa.select(outbox.c.record_id).where(outbox.c.published_at.is_(None))
+            return list((await transaction.connection.execute(query)).scalars())
+
+    async def only_it() -> bool:
+        return await unpublished() == [f"{model}-1"]
+
+    with structlog.testing.capture_logs() as lines:
+        async with running(Relay(store, bootstrap=platform_kafka, clock=FakeClock()).run()):
+            await until(only_it)
+            found = await read(platform_kafka, topic, model, 3)
+    # What went with it may be sent twice, but never out of order.
+    assert list(dict.fromkeys(record.value for record in found)) == [b"0", b"2", b"3"]
+    refused = [line for line in lines if line["event"] == "record_refused"]
+    assert [(line["log_level"], line["record_id"], line["value_bytes"]) for line in refused] == [
+        ("error", f"{model}-1", size)
+    ]
+
+
+async def test_a_record_with_nothing_in_it_can_be_sent(store: Database, platform_kafka: str) -> None:
+    """A dead letter of one has neither key nor value, and a header of a stranger may have none either."""
+    topic = await narrow_topic(platform_kafka)
+    async with store.transaction() as transaction:
+        transaction.publish_record(OutgoingRecord("r", topic, None, None, [("h", None)]))
+    reader = AIOKafkaConsumer(topic, bootstrap_servers=platform_kafka, auto_offset_reset="earliest")
+    await reader.start()
+    async with running(Relay(store, bootstrap=platform_kafka, clock=FakeClock()).run()):
+        record = await asyncio.wait_for(reader.getone(), WAIT_S)
+    await reader.stop()
+    assert (record.key, record.value, record.headers) == (None, b"", (("h", None),))
+
+
+async def test_a_dead_letter_of_the_largest_event_reaches_its_topic(
+    store: Database, platform_kafka: str, model: str
+) -> None:
+    record = ReceivedRecord(TOPIC.name, 0, 0, model.encode(), b"x" * 1_048_000, [])
+    async with store.transaction() as transaction:
+        transaction.publish_record(record.dead_letter(TOPIC.dead, consumer="c", reason={"reason": "x" * 9000}))
+    async with running(Relay(store, bootstrap=platform_kafka, clock=FakeClock()).run()):
+        (found,) = await read(platform_kafka, TOPIC.dead, model, 1)
+    assert found.value == record.value
 
 
 async def test_positions_of_a_key_follow_the_order_of_commits(store: Database, model: str) -> None:

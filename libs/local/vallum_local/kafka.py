@@ -49,7 +49,6 @@ rootLogger.appenderRef.console.ref = console
 """
 
 # A killed node's registration must expire before it may come back: 3 s instead of 9 s makes that restart 5 s, not 12 s.
-# A dead letter is its original with a reason added: it must fit where the original only just did.
 SETTINGS = """\
 process.roles=broker,controller
 node.id={node}
@@ -72,7 +71,6 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 log.cleaner.dedupe.buffer.size=16777216
-message.max.bytes=2097152
 replica.fetch.max.bytes=2097152
 """
 
