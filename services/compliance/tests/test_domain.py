@@ -153,6 +153,8 @@ class TestLeaf:
             {"key": None},
             {"key": b""},
             {"headers": (("note", "é\n"), ("ce_id", "e-1"))},
+            {"headers": (*EVENT.headers, ("seen", ""))},
+            {"headers": (*EVENT.headers, ("seen", None))},
             {"data": b"payloaD"},
         ],
     )

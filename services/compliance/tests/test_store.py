@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -113,6 +114,7 @@ class TestAuditStore:
 
     async def test_entries_come_back_to_the_last_byte(self, audit_store, given):
         events = [given.audit_event(number) for number in range(3)]
+        events.append(replace(given.audit_event(3), headers=(("seen", None), ("note", ""))))
         await self.append(audit_store, events)
         entries = await self.all(audit_store)
         assert entries == [Entry(event, START, index) for index, event in enumerate(events)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,13 @@ class TestAuditEvent:
         assert [(name, value.encode()) for name, value in kept.headers] == list(heard.record.headers)
         assert (kept.topic, kept.partition, kept.offset) == ("validation-completed", 0, 12)
         assert (kept.id, kept.type) == ("event-1", "vallum.validator.v1.ValidationCompleted")
+
+    def test_header_without_a_value_is_kept_as_one(self, given):
+        """Kafka has such headers, and a proxy may add one on the way."""
+        heard = given.event(given.validation(), "event-1")
+        record = replace(heard.record, headers=(*heard.record.headers, ("seen", None), ("note", b"")))
+        kept = wire.parse_audit_event(replace(heard, record=record))
+        assert kept.headers[-2:] == (("seen", None), ("note", ""))
 
     def test_event_that_was_never_on_kafka_is_refused(self, given):
         heard = wire.EventWriter(SequentialIds()).event(decided())

@@ -30,7 +30,7 @@ class AuditEvent:
         partition: where it lay there.
         offset: where it lay in the partition.
         key: as received; the model id in UTF-8.
-        headers: as received, in order; the bus takes none that is not UTF-8.
+        headers: as received, in order, also one without a value; the bus takes none that is not UTF-8.
         data: the protobuf bytes as received.
     """
 
@@ -43,7 +43,7 @@ class AuditEvent:
     partition: int
     offset: int
     key: bytes | None
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str | None], ...]
     data: bytes
 
 
@@ -62,7 +62,7 @@ class NewEntry:
     def leaf(self) -> bytes:
         """What the entry commits to: canonical JSON in UTF-8 of all that is kept but the index.
 
-        The fields: `data_sha256` (hex), `headers` (pairs of name and text), `key` (base64 or null), `offset`,
+        The fields: `data_sha256` (hex), `headers` (pairs of name and text or null), `key` (base64 or null), `offset`,
         `partition`, `recorded_at` (RFC 3339, microseconds, `Z`), `topic`. Id, type, source, subject and time of the
         event are in its headers.
         """

@@ -30,7 +30,7 @@ def parse_audit_event(event: Event) -> AuditEvent:
         partition=record.partition,
         offset=record.offset,
         key=record.key,
-        headers=tuple((name, value.decode()) for name, value in record.headers),
+        headers=tuple((name, None if value is None else value.decode()) for name, value in record.headers),
         data=record.value or b"",
     )
 
