@@ -113,6 +113,17 @@ def test_outcome_that_was_not_told_counts_as_not_told(given):
     assert wire.evidence_from(given.validation(checks=checks)).items["validation.inconclusive"] == Count(1, 3)
 
 
+def test_measurement_that_straddles_its_limit_is_evidence_and_one_withdrawn_is_not(given):
+    inconclusive = {"outcome": evidence_pb2.CHECK_OUTCOME_INCONCLUSIVE}
+    withdrawn = given.check("data_privacy", **inconclusive, value=None, interval=None)
+    withdrawn.details.update({"withdrawn": {"value": 0.01, "interval": [0.0, 0.02]}})
+    checks = [given.check("adversarial_robustness", 0.4, **inconclusive), withdrawn]
+    items = wire.evidence_from(given.validation(checks=checks)).items
+    assert items["checks.adversarial_robustness"] == Measurement(0.4, 0.4 - 0.05, 0.4 + 0.05, 0.95)
+    assert "checks.data_privacy" not in items
+    assert items["validation.inconclusive"] == Count(2, 2)
+
+
 @pytest.mark.parametrize("missing", [{"value": None}, {"interval": None}])
 def test_value_without_interval_is_no_measurement(given, missing):
     read = wire.evidence_from(given.validation(checks=[given.check("data_privacy", **missing)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from onnx import TensorProto, helper
 from sklearn.linear_model import LogisticRegression
 
@@ -18,8 +20,10 @@ from vallum_common.bundle import Feature, Manifest, Task
 from vallum_common.errors import Invalid
 from vallum_validator.assess import Progress, assess, run_checks, seed_of
 from vallum_validator.checks.thresholds import Thresholds, load_thresholds
-from vallum_validator.domain import CHECK_NAMES, Outcome, ScanVerdict
+from vallum_validator.domain import CHECK_NAMES, CheckResult, Interval, Outcome, ScanVerdict
+from vallum_validator.sandbox import opened
 from vallum_validator.sandbox.opened import OpenedModel
+from vallum_validator.sandbox.process import Worker
 from vallum_validator.table import (
     PredictionFailed,
     Predictions,
@@ -32,13 +36,14 @@ from vallum_validator.table import (
 from .models.bundles import LABEL, manifest_of, numeric, numeric_features, write_table
 from .models.onnx_models import as_matrix, graph, output
 
+THRESHOLDS = Path(__file__).parents[3] / "policies" / "thresholds.yaml"
 BEHAVIOUR = ("adversarial_robustness", "data_privacy", "bias_fairness")
 FEATURES = {"n": {"type": "number"}}
 
 
 @pytest.fixture(scope="module")
 def thresholds() -> Thresholds:
-    return load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
+    return load_thresholds(THRESHOLDS)
 
 
 @pytest.fixture
@@ -169,8 +174,29 @@ def test_a_manifest_without_features_says_so(tmp_path: Path, thresholds: Thresho
     assert "names no data.features" in found["adversarial_robustness"]
 
 
-def test_a_check_that_fails_is_its_own_result_and_the_others_go_on(iris: Any) -> None:
-    broken: Any = SimpleNamespace(digest="0" * 64)
+@pytest.mark.parametrize("allowed", [True, False])
+def test_policy_says_whether_a_model_runs_on_a_kernel_that_holds_less(
+    iris: Any, thresholds: Thresholds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    monkeypatch.setattr(opened, "Worker", functools.partial(Worker, landlock_abi=lambda: 5))
+    document = yaml.safe_load(THRESHOLDS.read_text())
+    document["isolation"]["allow_weaker"] = allowed
+    (tmp_path / "thresholds.yaml").write_text(yaml.safe_dump(document))
+    policy = load_thresholds(tmp_path / "thresholds.yaml")
+    assessment = assess(*iris, thresholds=policy, seed=1, only=("adversarial_robustness",))
+    (check,) = assessment.checks
+    if allowed:
+        assert assessment.isolation is not None
+        assert "this kernel has ABI 5" in assessment.isolation.degraded[0]
+        assert check.value is not None
+    else:
+        assert assessment.isolation is None
+        assert "policy may allow a weaker isolation" in check.reason
+    assert not thresholds.isolation.allow_weaker
+
+
+def test_a_check_that_fails_is_its_own_result_and_the_others_go_on(iris: Any, thresholds: Thresholds) -> None:
+    broken: Any = SimpleNamespace(digest="0" * 64, isolation=thresholds.isolation)
     found = reasons(iris, broken)
     assert list(found) == list(CHECK_NAMES)
     assert found["adversarial_robustness"] == "the check itself failed (AttributeError)"
@@ -200,6 +226,7 @@ class Turncoat:
     features: Mapping[str, Feature] = manifest_of({"n": {"type": "number"}, "group": {"type": "boolean"}}).data.features
     task = Task.CLASSIFICATION
     failure = ""
+    said = "the model gave different answers to the same rows asked twice"
 
     def __init__(self) -> None:
         self.ledger = QueryLedger()
@@ -209,7 +236,7 @@ class Turncoat:
         return Predictions(canonical_column(np.where(table.columns["n"] > 0, "a", "b").tolist()), None)
 
     def confirm(self) -> None:
-        self.failure = "the model gave different answers to the same rows asked twice"
+        self.failure = self.said
         raise PredictionFailed(self.failure)
 
 
@@ -238,13 +265,44 @@ def fair_subject(predictor: Any, thresholds: Thresholds) -> Subject:
 
 
 def test_a_pass_does_not_stand_when_the_model_no_longer_stands_by_its_answers(thresholds: Thresholds) -> None:
-    outcomes = []
+    results: list[CheckResult] = []
     for predictor in (Steadfast(), Turncoat()):
         model = OpenedModel(predictor=predictor)  # type: ignore[arg-type] # a fake with what is used of it
-        results = run_checks(fair_subject(predictor, thresholds), model, ["bias_fairness"], lambda _: None)
-        outcomes.append(results[0].outcome)
-    assert outcomes == [Outcome.PASS, Outcome.INCONCLUSIVE]
-    assert results[0].reason.startswith("the model gave different answers to the same rows asked twice; before that:")
+        results += run_checks(fair_subject(predictor, thresholds), model, ["bias_fairness"], lambda _: None)
+    trusted, distrusted = results
+    assert [trusted.outcome, distrusted.outcome] == [Outcome.PASS, Outcome.INCONCLUSIVE]
+    assert distrusted.reason == f"{Turncoat.said}; before that: {trusted.reason}"
+    assert (distrusted.value, distrusted.interval) == (None, None)
+    assert trusted.value is not None
+    assert trusted.interval is not None
+    withdrawn = {"value": trusted.value, "interval": [trusted.interval.low, trusted.interval.high]}
+    assert distrusted.details == {**trusted.details, "withdrawn": withdrawn}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "value", "withdrawn"),
+    [(Outcome.INCONCLUSIVE, 0.8, True), (Outcome.INCONCLUSIVE, None, False), (Outcome.FAIL, 0.1, False)],
+)
+def test_of_a_model_that_misbehaved_no_measurement_stands_but_one_against_it(
+    thresholds: Thresholds, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, value: float | None, withdrawn: bool
+) -> None:
+    interval = None if value is None else Interval(value - 0.1, value + 0.1)
+    result = CheckResult("bias_fairness", outcome, value, interval, reason="why")
+
+    def measured(name: str, subject: Subject) -> CheckResult:
+        assert subject.predictor is not None
+        assert subject.evaluation is not None
+        subject.predictor.predict(subject.evaluation)
+        return result
+
+    monkeypatch.setattr("vallum_validator.assess.run_check", measured)
+    predictor = Turncoat()
+    model = OpenedModel(predictor=predictor)  # type: ignore[arg-type] # a fake with what is used of it
+    (told,) = run_checks(fair_subject(predictor, thresholds), model, ["bias_fairness"], lambda _: None)
+    assert told.outcome is outcome
+    assert (told != result) is withdrawn
+    assert (told.value is None) is (withdrawn or value is None)
+    assert ("withdrawn" in told.details) is withdrawn
 
 
 def test_the_seed_follows_from_artefact_and_manifest_alone() -> None:

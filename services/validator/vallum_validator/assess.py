@@ -83,7 +83,7 @@ def assess(
     seed: int,
     on_progress: Callable[[Progress], None] = lambda _: None,
     only: Collection[str] = CHECK_NAMES,
-    allow_weaker_isolation: bool = False,
+    allow_weaker_isolation: bool | None = None,
     limits: Limits | None = None,
 ) -> Assessment:
     """Measure a submission.
@@ -95,7 +95,7 @@ def assess(
         seed: every random choice comes from it; see `seed_of`.
         on_progress: told when a stage begins and ends.
         only: names of the checks to run.
-        allow_weaker_isolation: whether policy accepts less than full isolation of the model.
+        allow_weaker_isolation: whether less than full isolation of the model will do; `None` for what policy says.
         limits: of each worker; `None` for the default.
 
     Returns:
@@ -108,7 +108,8 @@ def assess(
     if unknown:
         raise Invalid(f"no check {unknown[0]!r}; there are {', '.join(CHECK_NAMES)}")
     files = {role: _inside(bundle_root, relative) for role, relative in named_files(manifest)}
-    holding = Holding(limits or Limits(), allow_weaker_isolation)
+    allowed = thresholds.isolation.allow_weaker if allow_weaker_isolation is None else allow_weaker_isolation
+    holding = Holding(limits or Limits(), allowed)
     on_progress(Progress("scan", "started"))
     reports = _scan(files, dict(named_files(manifest)))
     scan = ScanReport(files=tuple(dict.fromkeys(reports.values())), rules_digest=rules_digest())
@@ -222,7 +223,7 @@ def _card(path: Path | None) -> tuple[str | None, str]:
 def run_checks(
     subject: Subject, model: OpenedModel, names: Sequence[str], on_progress: Callable[[Progress], None]
 ) -> tuple[CheckResult, ...]:
-    """Run checks one after the other; a pass that a model earned before it misbehaved does not stand.
+    """Run checks one after the other; what a model earned before it misbehaved does not stand.
 
     Args:
         subject: what they measure.
@@ -264,9 +265,19 @@ def _checked(name: str, subject: Subject) -> CheckResult:
 
 
 def _distrusted(result: CheckResult, why: str) -> CheckResult:
-    if result.outcome is not Outcome.PASS:
+    """The result without what speaks for a model that misbehaved; a FAIL stands, for it speaks against it."""
+    if result.outcome is Outcome.FAIL or (result.outcome is Outcome.INCONCLUSIVE and result.value is None):
         return result
-    return dataclasses.replace(result, outcome=Outcome.INCONCLUSIVE, reason=f"{why}; before that: {result.reason}")
+    interval = result.interval
+    ends = [interval.low, interval.high] if interval else None
+    return dataclasses.replace(
+        result,
+        outcome=Outcome.INCONCLUSIVE,
+        value=None,
+        interval=None,
+        reason=f"{why}; before that: {result.reason}",
+        details={**result.details, "withdrawn": {"value": result.value, "interval": ends}},
+    )
 
 
 def _baseline(manifest: Manifest, data: Data, model: OpenedModel) -> tuple[FeatureBaseline, ...]:

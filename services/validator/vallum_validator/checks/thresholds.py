@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from vallum_common.bundle import Tier
 from vallum_common.errors import Invalid, NotFound
@@ -161,15 +161,29 @@ class Transparency(_Part):
         return self
 
 
+class IsolationRule(_Part):
+    """How a model must be held while it runs.
+
+    Args:
+        allow_weaker: whether it may run where the kernel cannot hold it fully; the evidence then names what is missing.
+        source: where that comes from.
+    """
+
+    allow_weaker: StrictBool
+    source: Source
+
+
 class Thresholds(_Part):
     """The whole policy file of the checks.
 
     Args:
         version: as written in the file.
+        isolation: how a model must be held.
         digest: hex SHA-256 of the file's bytes; not written in the file.
     """
 
     version: Annotated[str, Field(min_length=1)]
+    isolation: IsolationRule
     adversarial_robustness: Robustness
     data_privacy: Privacy
     bias_fairness: Fairness
