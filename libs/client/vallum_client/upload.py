@@ -69,11 +69,11 @@ async def _send(
     total = sum(file.size_bytes for file in distinct(bundle.files))
     call = client.registry.SubmitModel()
     # An answer that comes while we are still sending is often lost (grpc issue 36066), so the registry lets us know
-    # when it awaits chunks; where it answers at once, none is sent.
+    # whether it awaits chunks; where it answers at once, none is sent.
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         await call.write(registry_service_pb2.SubmitModelRequest(header=header))
-        await call.initial_metadata()
-        for chunk in _chunks(bundle, received):
+        awaited = dict(await call.initial_metadata()).get("vallum-chunks") != "refused"
+        for chunk in _chunks(bundle, received) if awaited else ():
             if call.done():
                 break
             await call.write(registry_service_pb2.SubmitModelRequest(chunk=chunk))

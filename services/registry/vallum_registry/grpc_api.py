@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import grpc
+
 from vallum.registry.v1 import registry_service_pb2 as pb2
 from vallum.registry.v1 import registry_service_pb2_grpc
 from vallum_common.errors import VallumError
@@ -18,6 +20,7 @@ from vallum_registry.service.catalogue import Catalogue
 from vallum_registry.service.serving import Serving
 from vallum_registry.service.uploads import Uploads
 
+CHUNKS_KEY: Final = "vallum-chunks"
 HEAR_OUT_S: Final = 10.0
 HEAR_OUT_BYTES: Final = 64 * 1024 * 1024
 """How long, and how many bytes, an upload that is decided is still listened to."""
@@ -43,11 +46,12 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """Take an upload: a header, then the bytes of its files as one sequence, each distinct content once.
 
         The contents come in the order in which their SHA-256 first appears in `header.files`: a file under two roles
-        is sent once. Initial metadata tells that the header was accepted and chunks are awaited: who waits for it
-        before the first chunk sends nothing in vain to a registry that refuses, or has recorded the upload before.
+        is sent once. Initial metadata tells `vallum-chunks: awaited` once the header is accepted, or `vallum-chunks:
+        refused` where the answer is known already: who waits for it before the first chunk sends nothing in vain to a
+        registry that refuses, or has recorded the upload before.
         """
         requests = aiter(request_iterator)
-        async with _hearing_out(requests):
+        async with _hearing_out(requests, context):
             header = wire.header_from(await anext(requests, None))
             chunks = _awaited_chunks(requests, context)
             submission = await self._uploads.submit(header, chunks, submitter=current_caller().subject)
@@ -122,13 +126,13 @@ def _cause(reason: str) -> Cause:
 
 
 async def _awaited_chunks(requests: AsyncIterator[pb2.SubmitModelRequest], context: Any) -> AsyncIterator[Chunk]:
-    await context.send_initial_metadata(())
+    await context.send_initial_metadata(((CHUNKS_KEY, "awaited"),))
     async for chunk in wire.chunks_from(requests):
         yield chunk
 
 
 @contextlib.asynccontextmanager
-async def _hearing_out(requests: AsyncIterator[pb2.SubmitModelRequest]) -> AsyncIterator[None]:
+async def _hearing_out(requests: AsyncIterator[pb2.SubmitModelRequest], context: Any) -> AsyncIterator[None]:
     """Let the caller end before it is answered, within bounds.
 
     A Python client that still sends when the answer comes may see "Internal error from Core" in its place
@@ -137,13 +141,16 @@ async def _hearing_out(requests: AsyncIterator[pb2.SubmitModelRequest]) -> Async
     try:
         yield
     except VallumError:
-        await _hear_out(requests)
+        await _hear_out(requests, context)
         raise
-    await _hear_out(requests)
+    await _hear_out(requests, context)
 
 
-async def _hear_out(requests: AsyncIterator[pb2.SubmitModelRequest]) -> None:
+async def _hear_out(requests: AsyncIterator[pb2.SubmitModelRequest], context: Any) -> None:
     heard = 0
+    # Refused by gRPC where chunks were awaited: then it has been sent. Who waits for it learns that nothing is wanted.
+    with contextlib.suppress(ValueError, grpc.aio.UsageError, grpc.aio.InternalError):
+        await context.send_initial_metadata(((CHUNKS_KEY, "refused"),))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HEAR_OUT_S):
             async for request in requests:

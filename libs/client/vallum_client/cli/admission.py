@@ -13,7 +13,6 @@ from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.attestation import admit, load_keys
 from vallum_common.errors import Denied, Invalid
 
-DEFAULT_KEYS: Final = DEFAULT_PROFILE.parent / "keys" / "attestation.jwks.json"
 _READ_BYTES: Final = 1024 * 1024
 
 
@@ -29,11 +28,11 @@ def verify(
     artifact: Annotated[Path, typer.Argument(help="The model file about to be loaded.")],
     attestation: Annotated[Path, typer.Argument(help="The signed verdict, as `vallum submit` wrote it.")],
     *,
-    key: Annotated[Path, typer.Option(help="JWKS with the public keys of compliance.")] = DEFAULT_KEYS,
+    key: Annotated[Path | None, typer.Option(help="JWKS of compliance; default: the platform's.")] = None,
 ) -> int:
     """Does this signed verdict allow exactly these bytes? 0 yes, 1 no."""
     digest = _digest(artifact)
-    keys = load_keys(key)
+    keys = load_keys(key or (session.profile_path() or DEFAULT_PROFILE).parent / "keys" / "attestation.jwks.json")
     try:
         statement = admit(_read(attestation), keys, sha256=digest)
     except Denied as error:

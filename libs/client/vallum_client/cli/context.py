@@ -114,7 +114,9 @@ class Session:
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[Part]], *, title: str | None = None) -> None:
         """Print a table for people; it fits 80 columns by folding long cells."""
-        table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")  # never an ellipsis: names are there to be copied
         for row in rows:
             table.add_row(*map(_visible, row))
         self.console.print(table)

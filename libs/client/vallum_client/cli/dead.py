@@ -103,7 +103,7 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
 
 
 def _describe(record: Any) -> dict[str, Any]:
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     return {
         "place": f"{record.topic}:{record.partition}:{record.offset}",
         "topic": headers.get("x-dead-topic", ""),
@@ -113,7 +113,7 @@ def _describe(record: Any) -> dict[str, Any]:
         "reason": headers.get("x-dead-reason", ""),
         "key": (record.key or b"").hex(),
         "value": (record.value or b"").hex(),
-        "headers": [[name, value.hex()] for name, value in record.headers],
+        "headers": [[name, (value or b"").hex()] for name, value in record.headers],
     }
 
 

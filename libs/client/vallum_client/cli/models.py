@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,7 +21,9 @@ from vallum_client.cli.context import (
 )
 from vallum_client.cli.documents import check_dict, profile_dict, scan_dict
 from vallum_client.client import Client
-from vallum_common.errors import NotFound
+from vallum_common.errors import Conflict, NotFound
+
+_MOST: Final = 500
 
 Version = Annotated[str, typer.Argument(metavar="M@V", help="Model and version, e.g. adult-income@1.2.0.")]
 Environment = Annotated[str, typer.Option(help="Where it serves, e.g. production.")]
@@ -186,11 +188,16 @@ def deploy(version: Version, *, environment: Environment, reason: Reason = "") -
     return _tell(session.ask(ask), f"{version} serves in {environment}")
 
 
-def rollback(version: Version, *, environment: Environment, reason: Reason = "") -> int:
-    """Take a version out of an environment and put the last good one back in."""
-    name, number_ = split_version(version)
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="M[@V]", help="A model, or the version of it that serves now.")],
+    *,
+    environment: Environment,
+    reason: Reason = "",
+) -> int:
+    """Take what serves in an environment out and put the last good version back in."""
 
     async def ask(client: Client) -> dict[str, Any]:
+        name, number_ = split_version(model) if "@" in model else (model, await _serving(client, model, environment))
         with client.errors("registry"):
             request = registry_service_pb2.RollbackRequest(
                 model=name, version=number_, environment=environment, reason=reason
@@ -202,7 +209,14 @@ def rollback(version: Version, *, environment: Environment, reason: Reason = "")
     document = session.ask(ask)
     restored = document["restored"]
     after = f"{restored['version']} serves again" if restored else "nothing serves there now"
-    return _tell(document, f"{version} is out of {environment}; {after}")
+    return _tell(document, f"{model} {document['rolled_back']['version']} is out of {environment}; {after}")
+
+
+async def _serving(client: Client, model: str, environment: str) -> str:
+    for entry in await _list(client, model, _MOST):
+        if environment in entry.active_environments:
+            return entry.model.version
+    raise Conflict(f"no version of {model!r} serves in {environment!r}; `vallum models list {model}` shows which do")
 
 
 def quarantine(version: Version, *, reason: Reason) -> int:

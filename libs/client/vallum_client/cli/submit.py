@@ -20,7 +20,7 @@ from vallum_client.cli.context import REASON_WIDTH, Exit, as_dict, number, plain
 from vallum_client.client import WAIT_S, Client
 from vallum_client.upload import submit as upload
 from vallum_common.bundle import Bundle, open_bundle
-from vallum_common.errors import NotFound
+from vallum_common.errors import NotFound, Unavailable
 
 _POLL_S: Final = 0.3
 _VERDICT_EXITS: Final = {
@@ -107,10 +107,13 @@ async def _watch(client: Client, submission_id: str) -> None:
 
 async def _until_decided(client: Client, submission_id: str) -> None:
     request = registry_service_pb2.WatchSubmissionRequest(submission_id=submission_id)
-    with client.errors("registry"):
-        async for state in client.registry.WatchSubmission(request):
-            if state.state != model_pb2.MODEL_STATE_SUBMITTED:
-                return
+    while True:
+        # The submission is recorded: a registry that restarts meanwhile is waited for, within the caller's time-out.
+        with contextlib.suppress(Unavailable), client.errors("registry"):
+            async for state in client.registry.WatchSubmission(request):
+                if state.state != model_pb2.MODEL_STATE_SUBMITTED:
+                    return
+        await asyncio.sleep(_POLL_S)
 
 
 async def _reports(
@@ -121,7 +124,7 @@ async def _reports(
     last = False
     while not last:
         last = ended.done()
-        with contextlib.suppress(NotFound), client.errors("validator"):
+        with contextlib.suppress(NotFound, Unavailable), client.errors("validator"):
             yield await client.validator.GetReport(request)
         if not last:
             await asyncio.wait({ended}, timeout=_POLL_S)

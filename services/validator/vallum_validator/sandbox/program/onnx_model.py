@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -68,12 +70,15 @@ class OnnxModel:
         """Whether there is one input per feature; otherwise there must be one matrix of them all."""
         names = {one.name for one in self._features}
         given = {tensor.name for tensor in self._tensors}
-        if given == names and len(self._tensors[0].shape) <= 2:
+        self._inputs = _inputs_by_feature(names, given)
+        if set(self._inputs.values()) == given and len(self._tensors[0].shape) <= 2:
             return True
         if len(self._tensors) > 1:
-            odd = sorted(given ^ names)
+            without_feature = sorted(given - set(self._inputs.values()))
+            without_input = sorted(names - set(self._inputs))
             raise ValueError(
-                f"the model has {len(given)} inputs and the manifest {len(names)} features; {odd[0]!r} is in one only"
+                f"the model has {len(given)} inputs and the manifest {len(names)} features; inputs of no feature: "
+                f"{without_feature[:3]}; features of no input: {without_input[:3]}"
             )
         shape = self._tensors[0].shape
         if len(shape) != 2:
@@ -112,7 +117,7 @@ class OnnxModel:
 
     def _columns(self, rows: Rows) -> dict[str, Array]:
         feed: dict[str, Array] = {}
-        features = {one.name: one for one in self._features}
+        features = {self._inputs[one.name]: one for one in self._features}
         for tensor in self._tensors:
             feature, kind = features[tensor.name], _TENSORS[tensor.type]
             column = (
@@ -199,3 +204,24 @@ def _probabilities(answer: Any) -> tuple[Array | None, Array]:
         raise ValueError("the maps of probabilities do not name the same classes in every row")
     rows = np.array([[row[name] for name in names] for row in answer], dtype=np.float64)
     return travelling(np.array(names, dtype=object)), rows.reshape(len(answer), len(names))
+
+
+def _inputs_by_feature(names: set[str], given: set[str]) -> dict[str, str]:
+    """Return the input of each feature that has one: of the same name, or of the name skl2onnx makes of it.
+
+    A name two features would share is nobody's: a guess could feed one column into the other's input.
+    """
+    same = {name: name for name in names & given}
+    spelled = {name: _skl2onnx_name(name) for name in names - given}
+    counted = Counter(spelled.values())
+    free = given - set(same)
+    return same | {name: spelling for name, spelling in spelled.items() if spelling in free and counted[spelling] == 1}
+
+
+def _skl2onnx_name(name: str) -> str:
+    """Return the input name skl2onnx makes of a column name.
+
+    Source: skl2onnx 1.20, `common/_topology.py`, `_generate_unique_name`: letters, digits, "_" and "+" stay.
+    """
+    spelled = re.sub(r"[^\w+]", "_", name)
+    return "_" + spelled if re.match("[0-9]", spelled) else spelled
