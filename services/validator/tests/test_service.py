@@ -230,3 +230,16 @@ async def test_every_worker_has_a_connection_and_some_are_left(tmp_path: Path) -
     assert pool.size() == 64 + 10
     for close in service.close:
         await close()
+
+
+async def test_a_full_disk_is_no_fault_of_the_submission(store: MemoryStore) -> None:
+    class FullDisk(MemoryArtifacts):
+        async def fetch(self, sha256: str, target: Path) -> None:
+            raise OSError(28, "No space left on device")
+
+    work = validation(store, FullDisk())
+    await submit(work, store)
+    with pytest.raises(Unavailable, match="No space left"):
+        await work.work()
+    assert await validation(store).work()
+    assert store.published[0].assessment == ASSESSMENT

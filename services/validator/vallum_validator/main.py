@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -59,7 +60,7 @@ def build(
     thresholds = load_thresholds(config.thresholds)
     database = Database(config.database_url, pool_size=config.workers + _OTHER_CONNECTIONS)
     store = SqlStore(database, Codec(_encode, _decode, wire.EventWriter(ids or Uuid7Ids(clock, randomness)).event))
-    channel = connect(config.registry_address, token_file(config.token_file))
+    channel = connect(config.registry_address, _own_token(config.token_file))
     measurer = ProcessMeasurer(config.thresholds, thresholds.digest, rules_digest(), config.time_limit_s)
     validation = Validation(
         store, RegistryArtifacts(channel), measurer, clock, thresholds.digest, measurer.rules_digest
@@ -98,6 +99,19 @@ def build(
         workers={f"worker-{number}": _worker(validation, wake) for number in range(config.workers)},
         close=[close_channel],
     )
+
+
+def _own_token(path: Path) -> Callable[[], str]:
+    """The service's own token: where it cannot be read, that is no fault of the submission."""
+    read = token_file(path)
+
+    def token() -> str:
+        try:
+            return read()
+        except Invalid as error:
+            raise Unavailable(error.message) from error
+
+    return token
 
 
 def _worker(validation: Validation, wake: asyncio.Event) -> Callable[[], Coroutine[Any, Any, None]]:

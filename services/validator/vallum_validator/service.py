@@ -219,12 +219,19 @@ class Validation:
                 raise
 
     async def _lay_out(self, submission: Submission, root: Path) -> None:
-        """Write the files of a bundle to a folder."""
-        (root / MANIFEST_NAME).write_bytes(submission.manifest)
-        for file in submission.files:
-            target = root / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            await self.artifacts.fetch(file.sha256, target)
+        """Write the files of a bundle to a folder.
+
+        Raises:
+            Unavailable: this machine cannot keep them; a full disk says nothing about a model.
+        """
+        try:
+            (root / MANIFEST_NAME).write_bytes(submission.manifest)
+            for file in submission.files:
+                target = root / file.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                await self.artifacts.fetch(file.sha256, target)
+        except OSError as error:
+            raise Unavailable(f"the bundle cannot be written to disk here: {error.strerror}") from error
 
     async def _show(self, report: Report) -> None:
         # Progress is for people who wait; it must not end the work.

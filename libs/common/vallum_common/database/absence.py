@@ -21,6 +21,8 @@ def is_absence(error: Exception) -> bool:
     """
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
-        lost = isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated
-        return lost or state.startswith(_STATES)
+        # asyncpg raises a value it cannot send (a number out of range) as an interface error, and as a ValueError.
+        unsendable = isinstance(getattr(error.orig, "__cause__", None), ValueError)
+        lost = isinstance(error, (OperationalError, InterfaceError)) and not unsendable
+        return lost or error.connection_invalidated or state.startswith(_STATES)
     return isinstance(error, (PoolTimeoutError, OSError))
