@@ -48,11 +48,15 @@ class FakeRegistry(registry_service_pb2_grpc.RegistryServiceServicer):
         self.streams += 1
         header = (await anext(requests)).header
         answer = registry_service_pb2.SubmitModelResponse(submission_id=header.upload_id)
+        if self.answers_at_once or self.refusal:
+            # As the registry does: it says that nothing is wanted, and hears the caller out before it answers.
+            await context.send_initial_metadata((("vallum-chunks", "refused"),))
+            assert [request async for request in requests] == []
         if self.answers_at_once:
             return answer
         if self.refusal:
             await context.abort_with_status(to_status(self.refusal))
-        await context.send_initial_metadata(())
+        await context.send_initial_metadata((("vallum-chunks", "awaited"),))
         content = self.received.setdefault(header.upload_id, bytearray())
         left = self.breaks.pop(0) if self.breaks else None
         async for request in requests:
