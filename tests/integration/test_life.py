@@ -99,7 +99,7 @@ def test_submitting_the_same_bundle_again_is_the_same_submission(
     assert Counter(short_types(platform.events(model_id)))["ModelSubmitted"] == 1
     bundle.joinpath("evaluation.csv").write_text(bundle.joinpath("evaluation.csv").read_text() + "1,1,1,1,0\n")
     changed = platform.vallum("submit", bundle)
-    assert changed.code == 1
+    assert changed.code == 3
     assert "1.0.0" in changed.error
 
 

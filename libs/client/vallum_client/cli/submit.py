@@ -20,7 +20,7 @@ from vallum_client.cli.context import REASON_WIDTH, Exit, as_dict, number, plain
 from vallum_client.client import WAIT_S, Client
 from vallum_client.upload import submit as upload
 from vallum_common.bundle import Bundle, open_bundle
-from vallum_common.errors import NotFound, Unavailable
+from vallum_common.errors import Conflict, Invalid, NotFound, Unavailable
 
 _POLL_S: Final = 0.3
 _VERDICT_EXITS: Final = {
@@ -50,7 +50,11 @@ def submit(
 
 async def _submit(client: Client, bundle: Bundle, wait: bool, timeout: float, target: Path | None) -> int:
     session.say((bundle.manifest.name, "bold"), f"  tier {bundle.manifest.model.tier.value}")
-    submitted = await _upload(client, bundle)
+    try:
+        submitted = await _upload(client, bundle)
+    except Conflict as error:
+        # Nothing was judged: a version that stands for other bytes is a mistake in the bundle, not a verdict.
+        raise Invalid(error.message) from error
     reference = {
         "model": submitted.model.model,
         "version": submitted.model.version,
