@@ -96,6 +96,7 @@ class Fairness(_Part):
     Args:
         disparate_impact: smallest allowed ratio of a group's selection rate to the most selected group's.
         equalised_odds_gap: largest allowed difference of true or false positive rates between groups.
+        calibration_gap: largest allowed distance, in a group, of the mean promised probability from what came true.
         least_share: a group below this share of the rows is judged pooled with the others of its kind.
         most_groups: a sensitive column with more values is cut into quantiles (numbers) or refused (text).
         confidence: of the interval and the verdict.
@@ -103,6 +104,7 @@ class Fairness(_Part):
 
     disparate_impact: Limit
     equalised_odds_gap: Limit
+    calibration_gap: Limit
     least_share: Setting
     most_groups: Setting
     confidence: Setting
@@ -143,6 +145,8 @@ class Transparency(_Part):
         least_words: words below a heading that count as having told something.
         overclaim: how far a declared metric may lie above the reproduced interval.
         importance_queries: predictions to spend on permutation importance of all features together.
+        explained_decisions: how many single decisions are taken apart.
+        explanation_queries: predictions to spend on all of them together.
         confidence: of intervals.
     """
 
@@ -151,6 +155,8 @@ class Transparency(_Part):
     least_words: Setting
     overclaim: Setting
     importance_queries: Setting
+    explained_decisions: Setting
+    explanation_queries: Setting
     confidence: Setting
 
     @model_validator(mode="after")

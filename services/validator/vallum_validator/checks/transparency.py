@@ -16,11 +16,15 @@ from vallum_common.errors import Invalid
 from vallum_validator.checks.card import Card, DeclaredMetric, parse_card, told
 from vallum_validator.checks.explanation import importances, surrogate
 from vallum_validator.checks.performance import LOWER_IS_BETTER, Measured, canonical_metric, measure
+from vallum_validator.checks.shapley import Explanation, explain
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import Subject
 
 NAME = "transparency"
+
+_SHARES_TOLD = 12
+"""Of each decision, the largest: the evidence of a wide model must stay small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +154,31 @@ def _claim_detail(claim: _Claim) -> dict[str, Detail]:
 
 def _explanations(subject: Subject, rows: Labelled, rng: np.random.Generator, outcome: Outcome) -> dict[str, Detail]:
     policy = subject.thresholds.transparency
-    if subject.predictor is None or not subject.predictor.features:
+    predictor = subject.predictor
+    if predictor is None or not predictor.features:
         return {}
     try:
-        found = importances(subject.predictor, rows, int(policy.importance_queries.value), rng)
+        found = importances(predictor, rows, int(policy.importance_queries.value), rng)
+        explained = explain(
+            predictor,
+            rows,
+            count=int(policy.explained_decisions.value),
+            queries=int(policy.explanation_queries.value),
+            rng=rng,
+        )
     except Invalid as error:
         # As in robustness: no way out of a FAIL by crashing afterwards.
         if outcome is not Outcome.FAIL:
             raise
         return {"not_measured": error.message}
-    imitation = surrogate(subject.predictor, rows, rng, policy.confidence.value)
+    imitation = surrogate(predictor, rows, rng, policy.confidence.value)
     return {
         "accuracy": float(rows.correct.mean()),
         "importance": [
             {"feature": each.feature, "loss": each.loss, "standard_error": each.standard_error} for each in found[:50]
+        ],
+        "explained_decisions": [
+            _explanation_detail(each, list(predictor.features), rows.classes) for each in explained
         ],
         "surrogate_tree": None
         if imitation is None
@@ -175,4 +190,22 @@ def _explanations(subject: Subject, rows: Labelled, rng: np.random.Generator, ou
             "depth": imitation.depth,
         },
         "label_mapping": dict(rows.mapping),
+    }
+
+
+def _explanation_detail(found: Explanation, features: list[str], classes: tuple[str, ...]) -> dict[str, Detail]:
+    largest = np.argsort(-np.abs(found.shares), kind="stable")[:_SHARES_TOLD]
+    return {
+        "row": found.row,
+        "answer": classes[found.answer],
+        "score": found.score,
+        "base": found.base,
+        "shares": [
+            {
+                "feature": features[place],
+                "share": float(found.shares[place]),
+                "standard_error": float(found.standard_errors[place]),
+            }
+            for place in largest
+        ],
     }
