@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vallum_common.bundle import canonical_text
 from vallum_common.errors import Invalid
+from vallum_validator.checks.calibration import Calibration, calibration
 from vallum_validator.checks.disparity import Criterion, Gap, Impact, gap, impact
 from vallum_validator.checks.groups import Confusion, Counts, Family, confusion, families
 from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.truth import Labelled, labelled, runnable
-from vallum_validator.domain import CheckResult, Detail, Outcome
+from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import Subject
 
 NAME = "bias_fairness"
@@ -35,6 +37,21 @@ class _Comparison:
     seen: Confusion
     impact: Impact
     gaps: dict[str, Gap | None]
+    large: NDArray[np.bool_]
+    calibration: Calibration | None
+
+    @property
+    def promised(self) -> tuple[int, Interval] | None:
+        """The large group in which promise and outcome lie furthest apart, and how far."""
+        return self.calibration.widest(self.large) if self.calibration else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Of what is judged beside disparate impact; 1.0 measures without judging."""
+
+    rates: float
+    calibration: float
 
 
 def check(subject: Subject) -> CheckResult:
@@ -62,8 +79,8 @@ def check(subject: Subject) -> CheckResult:
     compared = _compare(found, rows, answers, criterion)
     if not compared:
         raise Invalid("there are no two groups to compare: each sensitive column has one value, or nobody is selected")
-    gap_limit = policy.equalised_odds_gap.at(tier)
-    outcome = _outcome(compared, gap_limit)
+    limits = _Limits(policy.equalised_odds_gap.at(tier), policy.calibration_gap.at(tier))
+    outcome = _outcome(compared, limits)
     worst = min(compared, key=lambda each: (each.impact.outcome is not Outcome.FAIL, each.impact.value))
     return CheckResult(
         name=NAME,
@@ -74,10 +91,10 @@ def check(subject: Subject) -> CheckResult:
         samples=len(rows),
         method=(
             f"disparate-impact(worst-ratio-to-most-selected,least_share={criterion.least_share:g},"
-            f"simultaneous={criterion.simultaneous:.5f})+mover-r-wilson+multinomial-bootstrap-max-t"
+            f"simultaneous={criterion.simultaneous:.5f})+mover-r-wilson+multinomial-bootstrap-max-t+calibration-in-the-large"
         ),
         seed=subject.seed,
-        reason=_reason(outcome, worst, criterion, compared, gap_limit),
+        reason=_reason(outcome, worst, criterion, compared, limits),
         details=_details(subject, rows, compared, criterion),
     )
 
@@ -110,20 +127,24 @@ def _compare(
                 name: gap(hits, trials, large, criterion.simultaneous)
                 for name, (hits, trials) in zip(_GAPS, rates, strict=True)
             }
-            compared.append(_Comparison(family, rows.classes[answer], seen, measured, gaps))
+            # The group that is off furthest is picked: any may be it, as with the gaps.
+            paid = 1 - (1 - criterion.simultaneous) / len(family.names)
+            promised = calibration(rows, family, answer, paid)
+            compared.append(_Comparison(family, rows.classes[answer], seen, measured, gaps, large, promised))
     return compared
 
 
-def _outcome(compared: list[_Comparison], gap_limit: float) -> Outcome:
+def _outcome(compared: list[_Comparison], limits: _Limits) -> Outcome:
     outcomes = {each.impact.outcome for each in compared}
-    outcomes |= {outcome_below(found.interval, gap_limit) for each in compared for found in each.gaps.values() if found}
+    outcomes |= {outcome_below(one.interval, limits.rates) for each in compared for one in each.gaps.values() if one}
+    outcomes |= {outcome_below(each.promised[1], limits.calibration) for each in compared if each.promised}
     if Outcome.FAIL in outcomes:
         return Outcome.FAIL
     return Outcome.PASS if outcomes == {Outcome.PASS} else Outcome.INCONCLUSIVE
 
 
 def _reason(
-    outcome: Outcome, worst: _Comparison, criterion: Criterion, compared: list[_Comparison], gap_limit: float
+    outcome: Outcome, worst: _Comparison, criterion: Criterion, compared: list[_Comparison], limits: _Limits
 ) -> str:
     measured = worst.impact
     who = worst.family.names[measured.worst] if measured.worst >= 0 else "the small groups together"
@@ -136,8 +157,26 @@ def _reason(
     if any(each.impact.outcome is Outcome.FAIL for each in compared):
         return f"{told}: policy asks for at least {criterion.limit:g}"
     if outcome is Outcome.FAIL:
-        return f"{told}; but an error rate differs by more than the {gap_limit:g} policy allows"
-    return f"{told}: too few rows to tell every group from the {criterion.limit:g} policy asks for"
+        return f"{told}; but {_beyond(compared, limits)}"
+    return f"{told}: too few rows to tell every group from the limits of policy ({criterion.limit:g})"
+
+
+def _beyond(compared: list[_Comparison], limits: _Limits) -> str:
+    for each in compared:
+        for name, found in each.gaps.items():
+            if found and outcome_below(found.interval, limits.rates) is Outcome.FAIL:
+                return (
+                    f"the {name.replace('_', ' ')} of {each.family.names[found.highest]} and "
+                    f"{each.family.names[found.lowest]} differs by {found.value:.2f}, policy allows {limits.rates:g}"
+                )
+    for each in compared:
+        if each.promised and outcome_below(each.promised[1], limits.calibration) is Outcome.FAIL:
+            group, off = each.promised
+            return (
+                f"promised probabilities and outcomes of {each.family.names[group]} lie {off.low:.2f} to {off.high:.2f} "
+                f"apart, policy allows {limits.calibration:g}"
+            )
+    return "a limit of policy is exceeded"
 
 
 def _details(subject: Subject, rows: Labelled, compared: list[_Comparison], criterion: Criterion) -> dict[str, Detail]:
@@ -147,6 +186,7 @@ def _details(subject: Subject, rows: Labelled, compared: list[_Comparison], crit
         "threshold": {
             "disparate_impact": policy.disparate_impact.at(tier),
             "equalised_odds_gap": policy.equalised_odds_gap.at(tier),
+            "calibration_gap": policy.calibration_gap.at(tier),
             "source": policy.disparate_impact.source,
         },
         "families": [_family_detail(each, criterion) for each in compared],
@@ -175,6 +215,7 @@ def _family_detail(each: _Comparison, criterion: Criterion) -> dict[str, Detail]
                 "high": float(measured.high[place]) if np.isfinite(measured.high[place]) else None,
             },
             "detectable_ratio": float(measured.detectable[place]),
+            "calibration": _calibration_detail(each.calibration, place),
             "pooled": bool(seen.rows[place] < criterion.least_share * seen.rows.sum()),
         }
         for place, name in enumerate(each.family.names)
@@ -188,6 +229,13 @@ def _family_detail(each: _Comparison, criterion: Criterion) -> dict[str, Detail]
         "gaps": {name: _gap_detail(found, each.family) for name, found in each.gaps.items()},
         "groups": groups,
     }
+
+
+def _calibration_detail(found: Calibration | None, place: int) -> Detail:
+    if found is None:
+        return None
+    ends = {"gap": found.gap, "low": found.low, "high": found.high, "expected_error": found.error}
+    return {name: float(values[place]) if np.isfinite(values[place]) else None for name, values in ends.items()}
 
 
 def _gap_detail(found: Gap | None, family: Family) -> Detail:

@@ -36,12 +36,14 @@ class Family:
         names: one per group, e.g. `Female` or `Female x Black`.
         counts: rows by group, true and predicted class, shape (groups, classes, classes).
         group_of_cell: for each group of the family that crosses all columns, the group here that holds it.
+        of_row: the group of each row, shape (rows,).
     """
 
     columns: tuple[str, ...]
     names: tuple[str, ...]
     counts: Counts
     group_of_cell: NDArray[np.intp]
+    of_row: NDArray[np.intp]
 
     @property
     def title(self) -> str:
@@ -131,7 +133,7 @@ def _family(
     flat = (group * classes + rows.truth) * classes + rows.predicted
     counts = np.bincount(flat, minlength=len(present) * classes**2).reshape(len(present), classes, classes)
     columns = tuple(sensitive[place] for place in cross)
-    return Family(columns, names, counts.astype(np.int64), group[first_of_cell])
+    return Family(columns, names, counts.astype(np.int64), group[first_of_cell], group)
 
 
 def _present(code: NDArray[np.intp], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
