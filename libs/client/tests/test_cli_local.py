@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import pickle
 from pathlib import Path
@@ -186,6 +187,14 @@ class TestChecks:
         assert all(check["reason"] for check in typed.document["checks"])
         assert {(check["value"], check["interval"]) for check in typed.document["checks"]} == {(None, None)}
 
+    def test_a_report_is_a_page_with_the_same_evidence(self, vallum, bundle, tmp_path):
+        page = tmp_path / "new" / "page.html"
+        typed = vallum("checks", "run", bundle, "--check", "bias_fairness", "--report", page, "--json")
+        assert (typed.code, len(typed.document["checks"])) == (1, 1)
+        written = page.read_text()
+        assert written.count("<figure>") >= 1
+        assert typed.document["checks"][0]["reason"] in html.unescape(written)
+
     def test_output_fits_80_columns(self, vallum, empty_bundle):
         typed = vallum("checks", "run", empty_bundle)
         assert [line.split()[1] for line in typed.out.splitlines() if line[0] != " "] == list(CHECK_NAMES)
@@ -198,6 +207,7 @@ class TestChecks:
             (["."], "vallum.yaml"),
             (["empty", "--check", "fairness"], "no check 'fairness'; the checks are adversarial_robustness"),
             (["empty", "--thresholds", "nothing.yaml"], "nothing.yaml"),
+            (["empty", "--report", "empty/model.npy/page.html"], "the report cannot be written"),
         ],
     )
     def test_wrong_use_is_3(self, vallum, empty_bundle, words, said):

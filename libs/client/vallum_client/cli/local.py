@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from vallum_client.cli.context import Exit, number, session
-from vallum_client.cli.documents import check_dict, file_dict
+from vallum_client.cli.documents import check_dict, file_dict, scan_dict
 from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.errors import Invalid
 
@@ -158,6 +158,7 @@ def run_checks(
     *,
     check: Annotated[list[str] | None, typer.Option(help="Only this check; may be repeated.")] = None,
     thresholds: Annotated[Path | None, typer.Option(help="Threshold file; the house's own unless given.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the evidence, with figures, to this HTML file.")] = None,
 ) -> int:
     """Run the four checks here, without a server. 0 all PASS, 1 any FAIL, 2 any INCONCLUSIVE."""
     from vallum_common.bundle import open_bundle
@@ -165,7 +166,7 @@ def run_checks(
     from vallum_validator.assess import Progress, assess, seed_of
     from vallum_validator.checks.thresholds import load_thresholds
     from vallum_validator.domain import CHECK_NAMES
-    from vallum_validator.wire import check_message
+    from vallum_validator.wire import check_message, scan_message
 
     only = tuple(check or CHECK_NAMES)
     unknown = [name for name in only if name not in CHECK_NAMES]
@@ -176,6 +177,10 @@ def run_checks(
         if progress.check is not None and not session.json:
             _tell_check(check_dict(check_message(progress.check)))
 
+    if report is not None:
+        from vallum_client.report import Evidence, prepare, write  # Jinja: only who wants a page needs it
+
+        prepare(report)
     with open_bundle(bundle) as opened:
         assessment = assess(
             opened.root,
@@ -186,6 +191,10 @@ def run_checks(
             only=only,
         )
     results = [check_dict(check_message(result)) for result in assessment.checks if result.name in only]
+    if report is not None:
+        facts = {"tier": opened.manifest.model.tier.value, "SHA-256 of the artefact": opened.files[0].sha256}
+        write(report, Evidence(opened.manifest.name, facts, results, scan_dict(scan_message(assessment.scan))))
+        session.say(f"report written to {report}")
     if session.json:
         session.document({"checks": results, "scan": assessment.scan.verdict.value})
     return max((_OUTCOME_EXITS[result["outcome"]] for result in results), key=lambda code: (code != 0, -code))

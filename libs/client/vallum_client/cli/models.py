@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -74,7 +76,7 @@ def _summary(entry: registry_service_pb2.ModelSummary) -> dict[str, Any]:
 
 
 def show(version: Version) -> int:
-    """One version: state, verdict, deployments, checks, risk."""
+    """One version: state, verdict, deployments, checks, risk, and a page with all the evidence on it."""
     name, number_ = split_version(version)
     document = session.ask(lambda client: _show(client, name, number_))
     if session.json:
@@ -95,6 +97,8 @@ def show(version: Version) -> int:
         overall = document["risk"]["overall"]
         session.say()
         session.say(f"  overall risk {number(overall['score'])} {_interval(overall['interval'])}")
+    if "report" in document:
+        session.say(f"  report       {os.path.relpath(document['report'])}")
     return Exit.GOOD
 
 
@@ -119,7 +123,26 @@ async def _show(client: Client, name: str, version: str) -> dict[str, Any]:
         document["risk"] = profile_dict(profile.profile)
     except NotFound:
         pass  # not measured or scored yet: shown as empty
+    if document["checks"]:
+        document["report"] = str(_write_report(client.profile.path.parent / "reports", document))
     return document
+
+
+def _write_report(folder: Path, document: dict[str, Any]) -> Path:
+    """Write the page with the evidence on a version; a repeated time gives the same bytes."""
+    from vallum_client.report import Evidence, write  # Jinja: only who looks at evidence needs it
+
+    name = f"{document['model']}@{document['version']}"
+    overall = (document["risk"] or {}).get("overall")
+    facts = {
+        "verdict": document["verdict"] or "not decided",
+        "state": document["state"],
+        "tier": document["tier"],
+        "owner": document["owner"],
+        "overall risk": f"{number(overall['score'])} ({_interval(overall['interval'])})" if overall else "not scored",
+        "SHA-256 of the artefact": document["digest"],
+    }
+    return write(folder / f"{name}.html", Evidence(name, facts, document["checks"], document["scan"]))
 
 
 def history(
