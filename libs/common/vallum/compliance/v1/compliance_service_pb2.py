@@ -28,7 +28,7 @@ from vallum.compliance.v1 import decision_pb2 as vallum_dot_compliance_dot_v1_do
 from vallum.options.v1 import options_pb2 as vallum_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-vallum/compliance/v1/compliance_service.proto\x12\x14vallum.compliance.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#vallum/compliance/v1/decision.proto\x1a\x1fvallum/options/v1/options.proto\"K\n\x12GetDecisionRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"P\n\x13GetDecisionResponse\x12\x39\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\'.vallum.compliance.v1.ComplianceDecided\".\n\x15\x45valuatePolicyRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\"\xdc\x01\n\x16\x45valuatePolicyResponse\x12.\n\x07verdict\x18\x01 \x01(\x0e\x32\x1d.vallum.compliance.v1.Verdict\x12-\n\x07reasons\x18\x02 \x03(\x0b\x32\x1c.vallum.compliance.v1.Reason\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t\x12\x14\n\x0cinput_digest\x18\x04 \x01(\t\x12&\n\x05input\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06\x61grees\x18\x06 \x01(\x08\"m\n\rReplayRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x03\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"\xd2\x01\n\x0eReplayResponse\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\x12\r\n\x05topic\x18\x08 \x01(\t\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfc\x01\n\x11\x43omplianceService\x12o\n\x0bGetDecision\x12(.vallum.compliance.v1.GetDecisionRequest\x1a).vallum.compliance.v1.GetDecisionResponse\"\x0b\xaa\xd4\x18\x07\n\x05\x01\x02\x03\x04\x05\x12v\n\x0e\x45valuatePolicy\x12+.vallum.compliance.v1.EvaluatePolicyRequest\x1a,.vallum.compliance.v1.EvaluatePolicyResponse\"\t\xaa\xd4\x18\x05\n\x03\x03\x04\x05\x32o\n\x0c\x41uditService\x12_\n\x06Replay\x12#.vallum.compliance.v1.ReplayRequest\x1a$.vallum.compliance.v1.ReplayResponse\"\x08\xaa\xd4\x18\x04\n\x02\x03\x05\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-vallum/compliance/v1/compliance_service.proto\x12\x14vallum.compliance.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#vallum/compliance/v1/decision.proto\x1a\x1fvallum/options/v1/options.proto\"K\n\x12GetDecisionRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"j\n\x13GetDecisionResponse\x12\x39\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\'.vallum.compliance.v1.ComplianceDecided\x12\x18\n\x10scan_attestation\x18\x02 \x01(\x0c\".\n\x15\x45valuatePolicyRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\"\xdc\x01\n\x16\x45valuatePolicyResponse\x12.\n\x07verdict\x18\x01 \x01(\x0e\x32\x1d.vallum.compliance.v1.Verdict\x12-\n\x07reasons\x18\x02 \x03(\x0b\x32\x1c.vallum.compliance.v1.Reason\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t\x12\x14\n\x0cinput_digest\x18\x04 \x01(\t\x12&\n\x05input\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06\x61grees\x18\x06 \x01(\x08\"m\n\rReplayRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x03\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"\xd2\x01\n\x0eReplayResponse\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\x12\r\n\x05topic\x18\x08 \x01(\t\x12/\n\x0brecorded_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfc\x01\n\x11\x43omplianceService\x12o\n\x0bGetDecision\x12(.vallum.compliance.v1.GetDecisionRequest\x1a).vallum.compliance.v1.GetDecisionResponse\"\x0b\xaa\xd4\x18\x07\n\x05\x01\x02\x03\x04\x05\x12v\n\x0e\x45valuatePolicy\x12+.vallum.compliance.v1.EvaluatePolicyRequest\x1a,.vallum.compliance.v1.EvaluatePolicyResponse\"\t\xaa\xd4\x18\x05\n\x03\x03\x04\x05\x32o\n\x0c\x41uditService\x12_\n\x06Replay\x12#.vallum.compliance.v1.ReplayRequest\x1a$.vallum.compliance.v1.ReplayResponse\"\x08\xaa\xd4\x18\x04\n\x02\x03\x05\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,17 +44,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDECISIONREQUEST']._serialized_start=204
   _globals['_GETDECISIONREQUEST']._serialized_end=279
   _globals['_GETDECISIONRESPONSE']._serialized_start=281
-  _globals['_GETDECISIONRESPONSE']._serialized_end=361
-  _globals['_EVALUATEPOLICYREQUEST']._serialized_start=363
-  _globals['_EVALUATEPOLICYREQUEST']._serialized_end=409
-  _globals['_EVALUATEPOLICYRESPONSE']._serialized_start=412
-  _globals['_EVALUATEPOLICYRESPONSE']._serialized_end=632
-  _globals['_REPLAYREQUEST']._serialized_start=634
-  _globals['_REPLAYREQUEST']._serialized_end=743
-  _globals['_REPLAYRESPONSE']._serialized_start=746
-  _globals['_REPLAYRESPONSE']._serialized_end=956
-  _globals['_COMPLIANCESERVICE']._serialized_start=959
-  _globals['_COMPLIANCESERVICE']._serialized_end=1211
-  _globals['_AUDITSERVICE']._serialized_start=1213
-  _globals['_AUDITSERVICE']._serialized_end=1324
+  _globals['_GETDECISIONRESPONSE']._serialized_end=387
+  _globals['_EVALUATEPOLICYREQUEST']._serialized_start=389
+  _globals['_EVALUATEPOLICYREQUEST']._serialized_end=435
+  _globals['_EVALUATEPOLICYRESPONSE']._serialized_start=438
+  _globals['_EVALUATEPOLICYRESPONSE']._serialized_end=658
+  _globals['_REPLAYREQUEST']._serialized_start=660
+  _globals['_REPLAYREQUEST']._serialized_end=769
+  _globals['_REPLAYRESPONSE']._serialized_start=772
+  _globals['_REPLAYRESPONSE']._serialized_end=982
+  _globals['_COMPLIANCESERVICE']._serialized_start=985
+  _globals['_COMPLIANCESERVICE']._serialized_end=1237
+  _globals['_AUDITSERVICE']._serialized_start=1239
+  _globals['_AUDITSERVICE']._serialized_end=1350
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,12 @@ class GetDecisionRequest(_message.Message):
     def __init__(self, submission_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class GetDecisionResponse(_message.Message):
-    __slots__ = ("decision",)
+    __slots__ = ("decision", "scan_attestation")
     DECISION_FIELD_NUMBER: _ClassVar[int]
+    SCAN_ATTESTATION_FIELD_NUMBER: _ClassVar[int]
     decision: _decision_pb2.ComplianceDecided
-    def __init__(self, decision: _Optional[_Union[_decision_pb2.ComplianceDecided, _Mapping]] = ...) -> None: ...
+    scan_attestation: bytes
+    def __init__(self, decision: _Optional[_Union[_decision_pb2.ComplianceDecided, _Mapping]] = ..., scan_attestation: _Optional[bytes] = ...) -> None: ...
 
 class EvaluatePolicyRequest(_message.Message):
     __slots__ = ("submission_id",)

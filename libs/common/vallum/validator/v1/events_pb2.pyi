@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ValidationCompleted(_message.Message):
-    __slots__ = ("submission_id", "model", "tier", "task", "scan", "checks", "isolation", "baseline", "thresholds_digest", "started_at", "completed_at", "vendor", "has_signature", "datasets", "datasets_with_digest", "vendor_contract_expires")
+    __slots__ = ("submission_id", "model", "tier", "task", "scan", "checks", "isolation", "baseline", "thresholds_digest", "started_at", "completed_at", "vendor", "has_signature", "datasets", "datasets_with_digest", "vendor_contract_expires", "signature")
     SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class ValidationCompleted(_message.Message):
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     DATASETS_WITH_DIGEST_FIELD_NUMBER: _ClassVar[int]
     VENDOR_CONTRACT_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     submission_id: str
     model: _model_pb2.ModelReference
     tier: str
@@ -46,4 +47,5 @@ class ValidationCompleted(_message.Message):
     datasets: int
     datasets_with_digest: int
     vendor_contract_expires: str
-    def __init__(self, submission_id: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelReference, _Mapping]] = ..., tier: _Optional[str] = ..., task: _Optional[str] = ..., scan: _Optional[_Union[_evidence_pb2.ScanReport, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[_evidence_pb2.CheckResult, _Mapping]]] = ..., isolation: _Optional[_Union[_evidence_pb2.Isolation, _Mapping]] = ..., baseline: _Optional[_Iterable[_Union[_evidence_pb2.FeatureBaseline, _Mapping]]] = ..., thresholds_digest: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., vendor: _Optional[str] = ..., has_signature: _Optional[bool] = ..., datasets: _Optional[int] = ..., datasets_with_digest: _Optional[int] = ..., vendor_contract_expires: _Optional[str] = ...) -> None: ...
+    signature: _evidence_pb2.SignatureReport
+    def __init__(self, submission_id: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelReference, _Mapping]] = ..., tier: _Optional[str] = ..., task: _Optional[str] = ..., scan: _Optional[_Union[_evidence_pb2.ScanReport, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[_evidence_pb2.CheckResult, _Mapping]]] = ..., isolation: _Optional[_Union[_evidence_pb2.Isolation, _Mapping]] = ..., baseline: _Optional[_Iterable[_Union[_evidence_pb2.FeatureBaseline, _Mapping]]] = ..., thresholds_digest: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., vendor: _Optional[str] = ..., has_signature: _Optional[bool] = ..., datasets: _Optional[int] = ..., datasets_with_digest: _Optional[int] = ..., vendor_contract_expires: _Optional[str] = ..., signature: _Optional[_Union[_evidence_pb2.SignatureReport, _Mapping]] = ...) -> None: ...

@@ -25,31 +25,35 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"vallum/validator/v1/evidence.proto\x12\x13vallum.validator.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x89\x01\n\x07\x46inding\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12/\n\x08severity\x18\x02 \x01(\x0e\x32\x1d.vallum.validator.v1.Severity\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x13\n\x06offset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x05 \x01(\tB\t\n\x07_offset\"\xb1\x01\n\nFileReport\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12\x31\n\x07verdict\x18\x05 \x01(\x0e\x32 .vallum.validator.v1.ScanVerdict\x12.\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x1c.vallum.validator.v1.Finding\"\x85\x01\n\nScanReport\x12\x31\n\x07verdict\x18\x01 \x01(\x0e\x32 .vallum.validator.v1.ScanVerdict\x12.\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1f.vallum.validator.v1.FileReport\x12\x14\n\x0crules_digest\x18\x03 \x01(\t\"%\n\x08Interval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\x9b\x02\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x07outcome\x18\x02 \x01(\x0e\x32!.vallum.validator.v1.CheckOutcome\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12/\n\x08interval\x18\x04 \x01(\x0b\x32\x1d.vallum.validator.v1.Interval\x12\x12\n\nconfidence\x18\x05 \x01(\x01\x12\x0f\n\x07samples\x18\x06 \x01(\x03\x12\x0e\n\x06method\x18\x07 \x01(\t\x12\x0c\n\x04seed\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.StructB\x08\n\x06_value\"W\n\tIsolation\x12\x11\n\tmechanism\x18\x01 \x01(\t\x12\x14\n\x0clandlock_abi\x18\x02 \x01(\x05\x12\x0f\n\x07seccomp\x18\x03 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x04 \x03(\t\"R\n\x0f\x46\x65\x61tureBaseline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\x12\r\n\x05\x65\x64ges\x18\x03 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x04 \x03(\x03*}\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HECK_OUTCOME_PASS\x10\x01\x12\x16\n\x12\x43HECK_OUTCOME_FAIL\x10\x02\x12\x1e\n\x1a\x43HECK_OUTCOME_INCONCLUSIVE\x10\x03*y\n\x0bScanVerdict\x12\x1c\n\x18SCAN_VERDICT_UNSPECIFIED\x10\x00\x12\x16\n\x12SCAN_VERDICT_CLEAN\x10\x01\x12\x1a\n\x16SCAN_VERDICT_MALICIOUS\x10\x02\x12\x18\n\x14SCAN_VERDICT_UNKNOWN\x10\x03*\x88\x01\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x10\n\x0cSEVERITY_LOW\x10\x02\x12\x13\n\x0fSEVERITY_MEDIUM\x10\x03\x12\x11\n\rSEVERITY_HIGH\x10\x04\x12\x15\n\x11SEVERITY_CRITICAL\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"vallum/validator/v1/evidence.proto\x12\x13vallum.validator.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x89\x01\n\x07\x46inding\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12/\n\x08severity\x18\x02 \x01(\x0e\x32\x1d.vallum.validator.v1.Severity\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x13\n\x06offset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x05 \x01(\tB\t\n\x07_offset\"\xb1\x01\n\nFileReport\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12\x31\n\x07verdict\x18\x05 \x01(\x0e\x32 .vallum.validator.v1.ScanVerdict\x12.\n\x08\x66indings\x18\x06 \x03(\x0b\x32\x1c.vallum.validator.v1.Finding\"\x9e\x01\n\nScanReport\x12\x31\n\x07verdict\x18\x01 \x01(\x0e\x32 .vallum.validator.v1.ScanVerdict\x12.\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1f.vallum.validator.v1.FileReport\x12\x14\n\x0crules_digest\x18\x03 \x01(\t\x12\x17\n\x0fscanner_version\x18\x04 \x01(\t\"\xc6\x01\n\x0fSignatureReport\x12\x36\n\x07outcome\x18\x01 \x01(\x0e\x32%.vallum.validator.v1.SignatureOutcome\x12\x11\n\tpublisher\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x19\n\x11publishers_digest\x18\x08 \x01(\t\"%\n\x08Interval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\x9b\x02\n\x0b\x43heckResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x07outcome\x18\x02 \x01(\x0e\x32!.vallum.validator.v1.CheckOutcome\x12\x12\n\x05value\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12/\n\x08interval\x18\x04 \x01(\x0b\x32\x1d.vallum.validator.v1.Interval\x12\x12\n\nconfidence\x18\x05 \x01(\x01\x12\x0f\n\x07samples\x18\x06 \x01(\x03\x12\x0e\n\x06method\x18\x07 \x01(\t\x12\x0c\n\x04seed\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\x12(\n\x07\x64\x65tails\x18\n \x01(\x0b\x32\x17.google.protobuf.StructB\x08\n\x06_value\"W\n\tIsolation\x12\x11\n\tmechanism\x18\x01 \x01(\t\x12\x14\n\x0clandlock_abi\x18\x02 \x01(\x05\x12\x0f\n\x07seccomp\x18\x03 \x01(\x08\x12\x10\n\x08\x64\x65graded\x18\x04 \x03(\t\"R\n\x0f\x46\x65\x61tureBaseline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\x12\r\n\x05\x65\x64ges\x18\x03 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x04 \x03(\x03*}\n\x0c\x43heckOutcome\x12\x1d\n\x19\x43HECK_OUTCOME_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HECK_OUTCOME_PASS\x10\x01\x12\x16\n\x12\x43HECK_OUTCOME_FAIL\x10\x02\x12\x1e\n\x1a\x43HECK_OUTCOME_INCONCLUSIVE\x10\x03*y\n\x0bScanVerdict\x12\x1c\n\x18SCAN_VERDICT_UNSPECIFIED\x10\x00\x12\x16\n\x12SCAN_VERDICT_CLEAN\x10\x01\x12\x1a\n\x16SCAN_VERDICT_MALICIOUS\x10\x02\x12\x18\n\x14SCAN_VERDICT_UNKNOWN\x10\x03*\x88\x01\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x10\n\x0cSEVERITY_LOW\x10\x02\x12\x13\n\x0fSEVERITY_MEDIUM\x10\x03\x12\x11\n\rSEVERITY_HIGH\x10\x04\x12\x15\n\x11SEVERITY_CRITICAL\x10\x05*\xf9\x01\n\x10SignatureOutcome\x12!\n\x1dSIGNATURE_OUTCOME_UNSPECIFIED\x10\x00\x12 \n\x1cSIGNATURE_OUTCOME_NOT_SIGNED\x10\x01\x12\x1e\n\x1aSIGNATURE_OUTCOME_VERIFIED\x10\x02\x12\x1f\n\x1bSIGNATURE_OUTCOME_UNTRUSTED\x10\x03\x12!\n\x1dSIGNATURE_OUTCOME_NOT_ALLOWED\x10\x04\x12\x1d\n\x19SIGNATURE_OUTCOME_INVALID\x10\x05\x12\x1d\n\x19SIGNATURE_OUTCOME_UNKNOWN\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vallum.validator.v1.evidence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKOUTCOME']._serialized_start=1043
-  _globals['_CHECKOUTCOME']._serialized_end=1168
-  _globals['_SCANVERDICT']._serialized_start=1170
-  _globals['_SCANVERDICT']._serialized_end=1291
-  _globals['_SEVERITY']._serialized_start=1294
-  _globals['_SEVERITY']._serialized_end=1430
+  _globals['_CHECKOUTCOME']._serialized_start=1269
+  _globals['_CHECKOUTCOME']._serialized_end=1394
+  _globals['_SCANVERDICT']._serialized_start=1396
+  _globals['_SCANVERDICT']._serialized_end=1517
+  _globals['_SEVERITY']._serialized_start=1520
+  _globals['_SEVERITY']._serialized_end=1656
+  _globals['_SIGNATUREOUTCOME']._serialized_start=1659
+  _globals['_SIGNATUREOUTCOME']._serialized_end=1908
   _globals['_FINDING']._serialized_start=90
   _globals['_FINDING']._serialized_end=227
   _globals['_FILEREPORT']._serialized_start=230
   _globals['_FILEREPORT']._serialized_end=407
   _globals['_SCANREPORT']._serialized_start=410
-  _globals['_SCANREPORT']._serialized_end=543
-  _globals['_INTERVAL']._serialized_start=545
-  _globals['_INTERVAL']._serialized_end=582
-  _globals['_CHECKRESULT']._serialized_start=585
-  _globals['_CHECKRESULT']._serialized_end=868
-  _globals['_ISOLATION']._serialized_start=870
-  _globals['_ISOLATION']._serialized_end=957
-  _globals['_FEATUREBASELINE']._serialized_start=959
-  _globals['_FEATUREBASELINE']._serialized_end=1041
+  _globals['_SCANREPORT']._serialized_end=568
+  _globals['_SIGNATUREREPORT']._serialized_start=571
+  _globals['_SIGNATUREREPORT']._serialized_end=769
+  _globals['_INTERVAL']._serialized_start=771
+  _globals['_INTERVAL']._serialized_end=808
+  _globals['_CHECKRESULT']._serialized_start=811
+  _globals['_CHECKRESULT']._serialized_end=1094
+  _globals['_ISOLATION']._serialized_start=1096
+  _globals['_ISOLATION']._serialized_end=1183
+  _globals['_FEATUREBASELINE']._serialized_start=1185
+  _globals['_FEATUREBASELINE']._serialized_end=1267
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,16 @@ class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEVERITY_MEDIUM: _ClassVar[Severity]
     SEVERITY_HIGH: _ClassVar[Severity]
     SEVERITY_CRITICAL: _ClassVar[Severity]
+
+class SignatureOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SIGNATURE_OUTCOME_UNSPECIFIED: _ClassVar[SignatureOutcome]
+    SIGNATURE_OUTCOME_NOT_SIGNED: _ClassVar[SignatureOutcome]
+    SIGNATURE_OUTCOME_VERIFIED: _ClassVar[SignatureOutcome]
+    SIGNATURE_OUTCOME_UNTRUSTED: _ClassVar[SignatureOutcome]
+    SIGNATURE_OUTCOME_NOT_ALLOWED: _ClassVar[SignatureOutcome]
+    SIGNATURE_OUTCOME_INVALID: _ClassVar[SignatureOutcome]
+    SIGNATURE_OUTCOME_UNKNOWN: _ClassVar[SignatureOutcome]
 CHECK_OUTCOME_UNSPECIFIED: CheckOutcome
 CHECK_OUTCOME_PASS: CheckOutcome
 CHECK_OUTCOME_FAIL: CheckOutcome
@@ -44,6 +54,13 @@ SEVERITY_LOW: Severity
 SEVERITY_MEDIUM: Severity
 SEVERITY_HIGH: Severity
 SEVERITY_CRITICAL: Severity
+SIGNATURE_OUTCOME_UNSPECIFIED: SignatureOutcome
+SIGNATURE_OUTCOME_NOT_SIGNED: SignatureOutcome
+SIGNATURE_OUTCOME_VERIFIED: SignatureOutcome
+SIGNATURE_OUTCOME_UNTRUSTED: SignatureOutcome
+SIGNATURE_OUTCOME_NOT_ALLOWED: SignatureOutcome
+SIGNATURE_OUTCOME_INVALID: SignatureOutcome
+SIGNATURE_OUTCOME_UNKNOWN: SignatureOutcome
 
 class Finding(_message.Message):
     __slots__ = ("rule", "severity", "member", "offset", "message")
@@ -76,14 +93,36 @@ class FileReport(_message.Message):
     def __init__(self, path: _Optional[str] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., format: _Optional[str] = ..., verdict: _Optional[_Union[ScanVerdict, str]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ...) -> None: ...
 
 class ScanReport(_message.Message):
-    __slots__ = ("verdict", "files", "rules_digest")
+    __slots__ = ("verdict", "files", "rules_digest", "scanner_version")
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
     RULES_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SCANNER_VERSION_FIELD_NUMBER: _ClassVar[int]
     verdict: ScanVerdict
     files: _containers.RepeatedCompositeFieldContainer[FileReport]
     rules_digest: str
-    def __init__(self, verdict: _Optional[_Union[ScanVerdict, str]] = ..., files: _Optional[_Iterable[_Union[FileReport, _Mapping]]] = ..., rules_digest: _Optional[str] = ...) -> None: ...
+    scanner_version: str
+    def __init__(self, verdict: _Optional[_Union[ScanVerdict, str]] = ..., files: _Optional[_Iterable[_Union[FileReport, _Mapping]]] = ..., rules_digest: _Optional[str] = ..., scanner_version: _Optional[str] = ...) -> None: ...
+
+class SignatureReport(_message.Message):
+    __slots__ = ("outcome", "publisher", "method", "key_id", "scope", "digest", "reason", "publishers_digest")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHER_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHERS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    outcome: SignatureOutcome
+    publisher: str
+    method: str
+    key_id: str
+    scope: str
+    digest: str
+    reason: str
+    publishers_digest: str
+    def __init__(self, outcome: _Optional[_Union[SignatureOutcome, str]] = ..., publisher: _Optional[str] = ..., method: _Optional[str] = ..., key_id: _Optional[str] = ..., scope: _Optional[str] = ..., digest: _Optional[str] = ..., reason: _Optional[str] = ..., publishers_digest: _Optional[str] = ...) -> None: ...
 
 class Interval(_message.Message):
     __slots__ = ("low", "high")

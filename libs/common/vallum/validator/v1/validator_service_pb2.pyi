@@ -47,7 +47,7 @@ class GetReportRequest(_message.Message):
     def __init__(self, submission_id: _Optional[str] = ...) -> None: ...
 
 class GetReportResponse(_message.Message):
-    __slots__ = ("submission_id", "model", "state", "stage", "scan", "checks", "isolation", "started_at", "completed_at")
+    __slots__ = ("submission_id", "model", "state", "stage", "scan", "checks", "isolation", "started_at", "completed_at", "signature")
     SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class GetReportResponse(_message.Message):
     ISOLATION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_AT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     submission_id: str
     model: _model_pb2.ModelReference
     state: ReportState
@@ -66,7 +67,8 @@ class GetReportResponse(_message.Message):
     isolation: _evidence_pb2.Isolation
     started_at: _timestamp_pb2.Timestamp
     completed_at: _timestamp_pb2.Timestamp
-    def __init__(self, submission_id: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelReference, _Mapping]] = ..., state: _Optional[_Union[ReportState, str]] = ..., stage: _Optional[str] = ..., scan: _Optional[_Union[_evidence_pb2.ScanReport, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[_evidence_pb2.CheckResult, _Mapping]]] = ..., isolation: _Optional[_Union[_evidence_pb2.Isolation, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    signature: _evidence_pb2.SignatureReport
+    def __init__(self, submission_id: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelReference, _Mapping]] = ..., state: _Optional[_Union[ReportState, str]] = ..., stage: _Optional[str] = ..., scan: _Optional[_Union[_evidence_pb2.ScanReport, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[_evidence_pb2.CheckResult, _Mapping]]] = ..., isolation: _Optional[_Union[_evidence_pb2.Isolation, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., signature: _Optional[_Union[_evidence_pb2.SignatureReport, _Mapping]] = ...) -> None: ...
 
 class ListChecksRequest(_message.Message):
     __slots__ = ()
