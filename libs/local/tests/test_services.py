@@ -56,7 +56,11 @@ def test_every_service_is_told_where_it_lives(surroundings: Surroundings, name: 
         ),
         (
             "validator",
-            {"VALLUM_REGISTRY_ADDRESS": "127.0.0.1:7401", "VALLUM_THRESHOLDS": "/policies/thresholds.yaml"},
+            {
+                "VALLUM_REGISTRY_ADDRESS": "127.0.0.1:7401",
+                "VALLUM_THRESHOLDS": "/policies/thresholds.yaml",
+                "VALLUM_PUBLISHERS": "/policies/publishers.yaml",
+            },
         ),
         ("risk", {"VALLUM_RISK_MODEL": "/policies/risk.yaml"}),
         (

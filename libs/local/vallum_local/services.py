@@ -95,6 +95,7 @@ class Surroundings:
             "validator": {
                 "VALLUM_REGISTRY_ADDRESS": address(self.ports.service("registry")),
                 "VALLUM_THRESHOLDS": str(self.policies / "thresholds.yaml"),
+                "VALLUM_PUBLISHERS": str(self.policies / "publishers.yaml"),
             },
             "risk": {"VALLUM_RISK_MODEL": str(self.policies / "risk.yaml")},
             "compliance": {

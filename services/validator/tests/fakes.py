@@ -19,6 +19,8 @@ from vallum_validator.domain import (
     Report,
     ScanReport,
     ScanVerdict,
+    SignatureOutcome,
+    SignatureReport,
     Step,
     Submission,
     SubmittedFile,
@@ -35,6 +37,7 @@ ASSESSMENT: Final = Assessment(
     isolation=None,
     baseline=(),
     thresholds_digest="thresholds",
+    signature=SignatureReport(SignatureOutcome.NOT_SIGNED, publishers_digest="publishers"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,15 @@ from vallum_common.bundle import Feature, Manifest, Task
 from vallum_common.errors import Invalid
 from vallum_validator.assess import Progress, assess, run_checks, seed_of
 from vallum_validator.checks.thresholds import Thresholds, load_thresholds
-from vallum_validator.domain import CHECK_NAMES, CheckResult, Interval, Outcome, ScanVerdict
+from vallum_validator.domain import (
+    CHECK_NAMES,
+    CheckResult,
+    Interval,
+    Outcome,
+    ScanVerdict,
+    SignatureOutcome,
+    SignatureReport,
+)
 from vallum_validator.sandbox import opened
 from vallum_validator.sandbox.opened import OpenedModel
 from vallum_validator.sandbox.process import Worker
@@ -95,6 +104,15 @@ def test_an_honest_bundle_is_measured_from_beginning_to_end(iris: Any, threshold
         (stage, state) for stage in stages for state in ("started", "finished")
     ]
     assert [one.check for one in told if one.check] == list(assessment.checks)
+
+
+def test_a_signature_stands_only_under_the_bytes_that_were_scanned(iris: Any, thresholds: Thresholds) -> None:
+    scanned = hashlib.sha256((iris[0] / "model.onnx").read_bytes()).hexdigest()
+    for digest, outcome in ((scanned, SignatureOutcome.VERIFIED), ("00" * 32, SignatureOutcome.INVALID)):
+        signature = SignatureReport(SignatureOutcome.VERIFIED, "acme", digest=digest)
+        assessment = assess(*iris, thresholds=thresholds, seed=5, only=["transparency"], signature=signature)
+        assert assessment.signature.outcome is outcome
+    assert assess(*iris, thresholds=thresholds, seed=5, only=[]).signature.outcome is SignatureOutcome.UNKNOWN
 
 
 def test_the_same_submission_gives_the_same_evidence(iris: Any, thresholds: Thresholds) -> None:

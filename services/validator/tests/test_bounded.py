@@ -101,7 +101,7 @@ async def test_what_a_measuring_child_tells_is_cut_on_its_way(tmp_path: Path, mo
     async def note(step: Step) -> None:
         steps.append(step)
 
-    measurer = ProcessMeasurer(tmp_path, "thresholds", "rules", 60.0)
+    measurer = ProcessMeasurer(tmp_path, tmp_path, "thresholds", "rules", 60.0)
     told = await measurer.assess(tmp_path, SUBMISSION.artifact, note)
     assert [step.scan for step in steps] == [told.scan] == [bounded_scan(scan)]
     assert (await measurer.scan(tmp_path, "m.zip"))[0] == told.scan.files[0] != scan.files[0]

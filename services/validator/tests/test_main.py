@@ -133,6 +133,7 @@ async def platform(
         token_file=tmp_path / "validator.token",
         registry_address=f"127.0.0.1:{port}",
         thresholds=THRESHOLDS,
+        publishers=THRESHOLDS.with_name("publishers.yaml"),
     )
     await pass_over(platform_kafka)
     producer = AIOKafkaProducer(bootstrap_servers=platform_kafka, enable_idempotence=True)

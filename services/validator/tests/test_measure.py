@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,15 +20,30 @@ from hypothesis import given, settings
 
 from vallum_common.errors import Unavailable
 from vallum_validator import wire
-from vallum_validator.domain import CHECK_NAMES, Outcome, ScanVerdict, Step, SubmittedFile
+from vallum_validator.domain import (
+    CHECK_NAMES,
+    Outcome,
+    ScanVerdict,
+    SignatureMethod,
+    SignatureOutcome,
+    SignatureReport,
+    SignatureScope,
+    Step,
+    SubmittedFile,
+)
 from vallum_validator.measure import process
 from vallum_validator.measure.process import ProcessMeasurer
 
 from .fakes import ASSESSMENT, DIGEST
-from .test_wire import CHECKS, SCANS
+from .models.publishing import Publisher, entry, policy
+from .test_wire import CHECKS, SCANS, SIGNATURES
 
 THRESHOLDS = Path(__file__).parents[3] / "policies" / "thresholds.yaml"
+PUBLISHERS = THRESHOLDS.with_name("publishers.yaml")
 ARTIFACT = SubmittedFile("model.bin", DIGEST)
+SIGNED = SignatureReport(
+    SignatureOutcome.VERIFIED, "acme", SignatureMethod.KEY, "ab" * 32, SignatureScope.BUNDLE, DIGEST, "signed by acme"
+)
 ASSESSED = json.dumps(
     {"assessment": base64.b64encode(wire.assessment_message(ASSESSMENT).SerializeToString()).decode()}
 )
@@ -40,7 +56,7 @@ async def ignore(step: Step) -> None:
 
 
 def measurer(time_limit_s: float = LONG_S) -> ProcessMeasurer:
-    return ProcessMeasurer(THRESHOLDS, "thresholds", "rules", time_limit_s)
+    return ProcessMeasurer(THRESHOLDS, PUBLISHERS, "thresholds", "rules", time_limit_s)
 
 
 @pytest.fixture
@@ -179,7 +195,7 @@ class TestChildThatAnswers:
         child(f"printf '%s\\n' \"$@\" > {tmp_path}/arguments")
         await measurer().assess(Path("some/bundle"), ARTIFACT, ignore)
         told = (tmp_path / "arguments").read_text().split("\n")
-        assert told == ["-m", "vallum_validator.measure", "assess", "some/bundle", str(THRESHOLDS), ""]
+        assert told == ["-m", "vallum_validator.measure", "assess", "some/bundle", str(THRESHOLDS), str(PUBLISHERS), ""]
 
     async def test_it_is_given_no_secret(self, child, tmp_path, monkeypatch):
         monkeypatch.setenv("VALLUM_DATABASE_URL", "postgresql://validator:hunter2@127.0.0.1/validator")
@@ -194,10 +210,12 @@ class TestChildThatAnswers:
 
     async def test_steps_are_passed_on_in_order(self, child):
         check, scan = ASSESSMENT.checks[0], ASSESSMENT.scan
+        nothing = {"check": None, "scan": None}
         steps = [
-            {"stage": "scan", "check": None, "scan": None},
-            {"stage": "scan", "check": None, "scan": json_format.MessageToDict(wire.scan_message(scan))},
-            {"stage": check.name, "check": json_format.MessageToDict(wire.check_message(check)), "scan": None},
+            {"stage": "signature", **nothing, "signature": json_format.MessageToDict(wire.signature_message(SIGNED))},
+            {"stage": "scan", **nothing},
+            {"stage": "scan", **nothing, "scan": json_format.MessageToDict(wire.scan_message(scan))},
+            {"stage": check.name, **nothing, "check": json_format.MessageToDict(wire.check_message(check))},
         ]
         child("cat <<'END'\n" + "\n".join([*map(json.dumps, steps), ASSESSED]) + "\nEND")
         seen = []
@@ -206,14 +224,19 @@ class TestChildThatAnswers:
             seen.append(step)
 
         assert await measurer().assess(Path("bundle"), ARTIFACT, note) == ASSESSMENT
-        assert seen == [Step("scan"), Step("scan", scan=scan), Step(check.name, check=check)]
+        assert seen[0] == Step("signature", signature=SIGNED)
+        assert seen[1:] == [Step("scan"), Step("scan", scan=scan), Step(check.name, check=check)]
 
-    @given(CHECKS, SCANS)
+    @given(CHECKS, SCANS, SIGNATURES)
     @settings(max_examples=40, deadline=None)
-    def test_step_comes_back_from_its_line(self, check, scan):
-        messages = {"check": wire.check_message(check), "scan": wire.scan_message(scan)}
+    def test_step_comes_back_from_its_line(self, check, scan, signature):
+        messages = {
+            "check": wire.check_message(check),
+            "scan": wire.scan_message(scan),
+            "signature": wire.signature_message(signature),
+        }
         line = json.dumps({"stage": "x", **{name: json_format.MessageToDict(m) for name, m in messages.items()}})
-        assert process._step(json.loads(line)) == Step("x", check=check, scan=scan)
+        assert process._step(json.loads(line)) == Step("x", check=check, scan=scan, signature=signature)
 
 
 class Runs:
@@ -228,16 +251,23 @@ class Runs:
 
 class TestRealChild:
     async def test_hostile_artefact_is_measured_and_never_run(self, tmp_path):
-        bundle = tmp_path / "bundle"
+        """Whoever signed it: a good signature tells who made a model, not what it does."""
+        bundle, acme = tmp_path / "bundle", Publisher(tmp_path / "acme")
         bundle.mkdir()
-        (bundle / "vallum.yaml").write_text("model: {id: m, version: '1', artifact: model.pkl, owner: eve}")
+        manifest = "model: {id: credit-score, version: '1', artifact: model.pkl, owner: eve}\nsignature: m.sig"
+        (bundle / "vallum.yaml").write_text(manifest)
         (bundle / "model.pkl").write_bytes(pickle.dumps(Runs(tmp_path / "marker")))
+        acme.sign(bundle, bundle / "m.sig")
+        believed = policy(tmp_path / "policy", entry(keys=[acme.public_pem]))
         stages = []
 
         async def note(step: Step) -> None:
             stages.append(step.stage)
 
-        evidence = await measurer().assess(bundle, SubmittedFile("model.pkl", DIGEST), note)
+        asked = replace(measurer(), publishers=believed)
+        evidence = await asked.assess(bundle, SubmittedFile("model.pkl", DIGEST), note)
+        assert evidence.signature.outcome is SignatureOutcome.VERIFIED
+        assert stages[:2] == ["signature", "scan"]
         assert evidence.scan.verdict is ScanVerdict.MALICIOUS
         assert {check.outcome for check in evidence.checks} == {Outcome.INCONCLUSIVE}
         assert all("not loaded" in check.reason or "the manifest names no" in check.reason for check in evidence.checks)

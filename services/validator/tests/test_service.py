@@ -222,6 +222,7 @@ async def test_every_worker_has_a_connection_and_some_are_left(tmp_path: Path) -
         token_file=tmp_path / "validator.token",
         registry_address="127.0.0.1:9",
         thresholds=THRESHOLDS,
+        publishers=THRESHOLDS.with_name("publishers.yaml"),
         workers=64,
     )
     service = main.build(config)

@@ -34,6 +34,10 @@ from vallum_validator.domain import (
     ScanReport,
     ScanVerdict,
     Severity,
+    SignatureMethod,
+    SignatureOutcome,
+    SignatureReport,
+    SignatureScope,
     SubmittedFile,
     Validated,
 )
@@ -73,6 +77,17 @@ CHECKS = st.builds(
 ISOLATIONS = st.none() | st.builds(
     Isolation, TEXTS, st.integers(0, 9), st.booleans(), st.lists(TEXTS, max_size=2).map(tuple)
 )
+SIGNATURES = st.builds(
+    SignatureReport,
+    outcome=st.sampled_from(SignatureOutcome),
+    publisher=TEXTS,
+    method=st.none() | st.sampled_from(SignatureMethod),
+    key_id=TEXTS,
+    scope=st.none() | st.sampled_from(SignatureScope),
+    digest=TEXTS,
+    reason=TEXTS,
+    publishers_digest=TEXTS,
+)
 BASELINES = st.builds(
     FeatureBaseline,
     TEXTS,
@@ -87,6 +102,7 @@ ASSESSMENTS = st.builds(
     isolation=ISOLATIONS,
     baseline=st.lists(BASELINES, max_size=2).map(tuple),
     thresholds_digest=TEXTS,
+    signature=SIGNATURES,
 )
 
 
@@ -97,13 +113,27 @@ def test_assessment_comes_back_from_its_bytes(assessment):
     assert wire.assessment_from(events_pb2.ValidationCompleted.FromString(content)) == assessment
 
 
-@given(st.none() | SCANS, st.lists(CHECKS, max_size=2).map(tuple), ISOLATIONS, st.sampled_from(ReportState))
+@given(
+    st.builds(Evidence, st.none() | SCANS, st.lists(CHECKS, max_size=2).map(tuple), ISOLATIONS, st.none() | SIGNATURES),
+    st.sampled_from(ReportState),
+)
 @settings(max_examples=40, deadline=None)
-def test_evidence_of_a_report_comes_back_from_its_bytes(scan, checks, isolation, state):
-    report = Report(SUBMISSION, state=state, scan=scan, checks=checks, isolation=isolation)
-    content = wire.report_message(report).SerializeToString()
+def test_evidence_of_a_report_comes_back_from_its_bytes(evidence, state):
+    measured = {name: getattr(evidence, name) for name in ("scan", "checks", "isolation", "signature")}
+    content = wire.report_message(Report(SUBMISSION, state=state, **measured)).SerializeToString()
     read = validator_service_pb2.GetReportResponse.FromString(content)
-    assert wire.evidence_from(read) == Evidence(scan, checks, isolation)
+    assert wire.evidence_from(read) == evidence
+
+
+def test_an_event_from_before_signatures_were_verified_vouches_for_nothing():
+    message = wire.assessment_message(ASSESSMENT)
+    message.ClearField("signature")
+    assert wire.assessment_from(message).signature.outcome is SignatureOutcome.UNKNOWN
+
+
+def test_the_formats_a_publisher_may_publish_stay_here():
+    report = SignatureReport(SignatureOutcome.VERIFIED, publisher_formats=("onnx",))
+    assert wire.signature_from(wire.signature_message(report)).publisher_formats == ()
 
 
 def test_report_tells_where_the_work_stands():

@@ -24,6 +24,7 @@ from vallum_validator.checks import run_check
 from vallum_validator.checks.thresholds import Thresholds
 from vallum_validator.domain import (
     CHECK_NAMES,
+    NOT_LOOKED_AT,
     Assessment,
     CheckResult,
     FeatureBaseline,
@@ -31,6 +32,7 @@ from vallum_validator.domain import (
     Outcome,
     ScanReport,
     ScanVerdict,
+    SignatureReport,
 )
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.opened import Data, Holding, OpenedModel, open_model, read_data
@@ -85,6 +87,7 @@ def assess(
     only: Collection[str] = CHECK_NAMES,
     allow_weaker_isolation: bool | None = None,
     limits: Limits | None = None,
+    signature: SignatureReport = NOT_LOOKED_AT,
 ) -> Assessment:
     """Measure a submission.
 
@@ -97,6 +100,7 @@ def assess(
         only: names of the checks to run.
         allow_weaker_isolation: whether less than full isolation of the model will do; `None` for what policy says.
         limits: of each worker; `None` for the default.
+        signature: what was found of it before anything else was opened.
 
     Returns:
         The evidence, with one result for each name in `only`, in the order of `CHECK_NAMES`.
@@ -128,7 +132,12 @@ def assess(
     with _stage("baseline", on_progress):
         baseline = _baseline(manifest, data, model)
     return Assessment(
-        scan=scan, checks=checks, isolation=model.isolation, baseline=baseline, thresholds_digest=thresholds.digest
+        scan=scan,
+        checks=checks,
+        isolation=model.isolation,
+        baseline=baseline,
+        thresholds_digest=thresholds.digest,
+        signature=signature.held_against(reports[Role.ARTIFACT]),
     )
 
 

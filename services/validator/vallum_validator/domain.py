@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -107,6 +107,79 @@ class ScanReport:
         return ScanVerdict.CLEAN if verdicts == {ScanVerdict.CLEAN} else ScanVerdict.UNKNOWN
 
 
+class SignatureOutcome(StrEnum):
+    """What the signature in a submission is worth. Only VERIFIED speaks for a model; INVALID speaks against it."""
+
+    NOT_SIGNED = "NOT_SIGNED"
+    VERIFIED = "VERIFIED"
+    UNTRUSTED = "UNTRUSTED"
+    NOT_ALLOWED = "NOT_ALLOWED"
+    INVALID = "INVALID"
+    UNKNOWN = "UNKNOWN"
+
+
+class SignatureMethod(StrEnum):
+    """How it is known who signed."""
+
+    KEY = "key"
+    CERTIFICATE = "certificate"
+    SIGSTORE = "sigstore"
+
+
+class SignatureScope(StrEnum):
+    """What is vouched for: the artefact alone, or every file of the bundle but the signature itself."""
+
+    ARTIFACT = "artifact"
+    BUNDLE = "bundle"
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureReport:
+    """The check of the signature, made before the scan.
+
+    Args:
+        outcome: what it is worth.
+        publisher: as policy names them; empty where nobody was recognised.
+        method: `None` where there is no signature or it cannot be read.
+        key_id: fingerprint of the key or certificate, or the identity; only claimed where the outcome is UNTRUSTED.
+        scope: `None` where it does not cover the artefact.
+        digest: hex SHA-256 of the artefact that was signed; empty where none is covered.
+        reason: one line for a person.
+        publishers_digest: hex SHA-256 of the policy of publishers in force.
+        publisher_formats: what the publisher may publish, in the scan's words; empty for all. Not told to others.
+    """
+
+    outcome: SignatureOutcome
+    publisher: str = ""
+    method: SignatureMethod | None = None
+    key_id: str = ""
+    scope: SignatureScope | None = None
+    digest: str = ""
+    reason: str = ""
+    publishers_digest: str = ""
+    publisher_formats: tuple[str, ...] = ()
+
+    def under(self, publishers_digest: str) -> SignatureReport:
+        """The report with the policy of publishers it was made under."""
+        return replace(self, publishers_digest=publishers_digest)
+
+    def held_against(self, artifact: FileReport) -> SignatureReport:
+        """The report once the artefact was scanned: it must be the bytes that were signed, in a format allowed."""
+        if self.outcome is not SignatureOutcome.VERIFIED:
+            return self
+        if artifact.sha256 != self.digest:
+            reason = f"signed was sha256 {self.digest}, scanned was {artifact.sha256}"
+            return replace(self, outcome=SignatureOutcome.INVALID, reason=reason)
+        if self.publisher_formats and artifact.format not in self.publisher_formats:
+            reason = f"{self.publisher!r} may publish {', '.join(self.publisher_formats)}, not {artifact.format!r}"
+            return replace(self, outcome=SignatureOutcome.NOT_ALLOWED, reason=reason)
+        return self
+
+
+NOT_LOOKED_AT: Final = SignatureReport(SignatureOutcome.UNKNOWN, reason="nobody looked at the signature")
+"""What holds until somebody has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A confidence interval, both ends included, in the unit of the value it belongs to."""
@@ -188,6 +261,7 @@ class Assessment:
         isolation: what held the worker; `None` where the model was never run.
         baseline: of the evaluation data and of the model's predictions on it; empty where they could not be had.
         thresholds_digest: hex SHA-256 of the threshold file in force.
+        signature: what the signature in the bundle is worth.
     """
 
     scan: ScanReport
@@ -195,6 +269,7 @@ class Assessment:
     isolation: Isolation | None
     baseline: tuple[FeatureBaseline, ...]
     thresholds_digest: str
+    signature: SignatureReport = NOT_LOOKED_AT
 
 
 class ReportState(StrEnum):
@@ -255,6 +330,7 @@ class Report:
         isolation: once the model has run.
         started_at: of the last attempt.
         completed_at: of the whole.
+        signature: once somebody has looked at it.
     """
 
     submission: Submission
@@ -266,6 +342,7 @@ class Report:
     isolation: Isolation | None = None
     started_at: dt.datetime | None = None
     completed_at: dt.datetime | None = None
+    signature: SignatureReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +352,7 @@ class Evidence:
     scan: ScanReport | None
     checks: tuple[CheckResult, ...]
     isolation: Isolation | None
+    signature: SignatureReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +376,9 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something to show while the work goes on: a stage that began, the scan or a check that ended."""
+    """Something to show while the work goes on: a stage that began, or what ended: signature, scan or a check."""
 
     stage: str
     check: CheckResult | None = None
     scan: ScanReport | None = None
+    signature: SignatureReport | None = None

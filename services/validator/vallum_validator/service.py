@@ -29,6 +29,8 @@ from vallum_validator.domain import (
     ScanReport,
     ScanVerdict,
     Severity,
+    SignatureOutcome,
+    SignatureReport,
     Step,
     Submission,
     SubmittedFile,
@@ -204,7 +206,8 @@ class Validation:
             async def show(step: Step) -> None:
                 nonlocal shown
                 checks = (*shown.checks, step.check) if step.check else shown.checks
-                shown = replace(shown, stage=step.stage, checks=checks, scan=step.scan or shown.scan)
+                scan, signature = step.scan or shown.scan, step.signature or shown.signature
+                shown = replace(shown, stage=step.stage, checks=checks, scan=scan, signature=signature)
                 await self._show(shown)
 
             attempts = shown.attempts
@@ -267,6 +270,7 @@ def no_evidence(artifact: SubmittedFile, reason: str, *, rules_digest: str, thre
         isolation=None,
         baseline=(),
         thresholds_digest=thresholds_digest,
+        signature=SignatureReport(SignatureOutcome.UNKNOWN, reason=reason),
     )
 
 
@@ -280,4 +284,5 @@ def _completed(report: Report, validated: Validated) -> Report:
         isolation=validated.assessment.isolation,
         started_at=validated.started_at,
         completed_at=validated.completed_at,
+        signature=validated.assessment.signature,
     )

@@ -137,6 +137,7 @@ class SqlUnit:
             isolation=evidence.isolation,
             started_at=_utc(row.started_at),
             completed_at=_utc(row.completed_at),
+            signature=evidence.signature,
         )
 
 

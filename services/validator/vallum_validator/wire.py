@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -17,6 +18,7 @@ from vallum_common.bus.event import Event
 from vallum_common.clock import Ids
 from vallum_common.errors import Invalid
 from vallum_validator.domain import (
+    NOT_LOOKED_AT,
     Assessment,
     CheckResult,
     Evidence,
@@ -31,6 +33,10 @@ from vallum_validator.domain import (
     ScanReport,
     ScanVerdict,
     Severity,
+    SignatureMethod,
+    SignatureOutcome,
+    SignatureReport,
+    SignatureScope,
     Submission,
     SubmittedFile,
     Validated,
@@ -69,7 +75,10 @@ def submission_from(message: registry_pb2.ModelSubmitted, *, traceparent: str) -
 def scan_message(report: ScanReport) -> evidence_pb2.ScanReport:
     """A scan."""
     return evidence_pb2.ScanReport(
-        verdict=_VERDICTS[report.verdict], files=map(file_message, report.files), rules_digest=report.rules_digest
+        verdict=_VERDICTS[report.verdict],
+        files=map(file_message, report.files),
+        rules_digest=report.rules_digest,
+        scanner_version=_SCANNER_VERSION,
     )
 
 
@@ -150,6 +159,34 @@ def check_from(message: evidence_pb2.CheckResult) -> CheckResult:
     )
 
 
+def signature_message(report: SignatureReport) -> evidence_pb2.SignatureReport:
+    """The check of a signature."""
+    return evidence_pb2.SignatureReport(
+        outcome=_SIGNATURES[report.outcome],
+        publisher=_text(report.publisher),
+        method=report.method or "",
+        key_id=_text(report.key_id),
+        scope=report.scope or "",
+        digest=report.digest,
+        reason=_text(report.reason),
+        publishers_digest=report.publishers_digest,
+    )
+
+
+def signature_from(message: evidence_pb2.SignatureReport) -> SignatureReport:
+    """The check of a signature as `signature_message` wrote it."""
+    return SignatureReport(
+        outcome=_back(_SIGNATURES, message.outcome),
+        publisher=message.publisher,
+        method=SignatureMethod(message.method) if message.method else None,
+        key_id=message.key_id,
+        scope=SignatureScope(message.scope) if message.scope else None,
+        digest=message.digest,
+        reason=message.reason,
+        publishers_digest=message.publishers_digest,
+    )
+
+
 def _text(value: str) -> str:
     """Names in hostile files need not be Unicode; protobuf takes nothing else."""
     return value.encode("utf-8", "backslashreplace").decode()
@@ -183,6 +220,7 @@ def assessment_message(assessment: Assessment) -> events_pb2.ValidationCompleted
             for b in assessment.baseline
         ],
         thresholds_digest=assessment.thresholds_digest,
+        signature=signature_message(assessment.signature),
     )
     if assessment.isolation is not None:
         message.isolation.CopyFrom(_isolation_message(assessment.isolation))
@@ -199,6 +237,7 @@ def assessment_from(message: events_pb2.ValidationCompleted) -> Assessment:
             FeatureBaseline(b.name, tuple(b.categories), tuple(b.edges), tuple(b.counts)) for b in message.baseline
         ),
         thresholds_digest=message.thresholds_digest,
+        signature=signature_from(message.signature) if message.HasField("signature") else NOT_LOOKED_AT,
     )
 
 
@@ -229,6 +268,8 @@ def report_message(report: Report) -> validator_service_pb2.GetReportResponse:
         message.scan.CopyFrom(scan_message(report.scan))
     if report.isolation is not None:
         message.isolation.CopyFrom(_isolation_message(report.isolation))
+    if report.signature is not None:
+        message.signature.CopyFrom(signature_message(report.signature))
     if report.started_at is not None:
         message.started_at.FromDatetime(report.started_at)
     if report.completed_at is not None:
@@ -242,6 +283,7 @@ def evidence_from(message: validator_service_pb2.GetReportResponse) -> Evidence:
         scan=scan_from(message.scan) if message.HasField("scan") else None,
         checks=tuple(map(check_from, message.checks)),
         isolation=_isolation_from(message.isolation) if message.HasField("isolation") else None,
+        signature=signature_from(message.signature) if message.HasField("signature") else None,
     )
 
 
@@ -297,6 +339,10 @@ _STATES: Final[Mapping[ReportState, Any]] = {
 _OUTCOMES: Final[Mapping[Outcome, Any]] = {
     o: evidence_pb2.CheckOutcome.Value(f"CHECK_OUTCOME_{o.value}") for o in Outcome
 }
+_SIGNATURES: Final[Mapping[SignatureOutcome, Any]] = {
+    o: evidence_pb2.SignatureOutcome.Value(f"SIGNATURE_OUTCOME_{o.value}") for o in SignatureOutcome
+}
+_SCANNER_VERSION: Final = importlib.metadata.version("vallum-validator")
 
 
 def _back(table: Mapping[Any, int], number: int) -> Any:

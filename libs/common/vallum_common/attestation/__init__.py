@@ -7,7 +7,13 @@ is policy's business.
 
 from __future__ import annotations
 
-from vallum_common.attestation.envelope import MAX_ENVELOPE_BYTES, PAYLOAD_TYPE, seal, unseal
+from vallum_common.attestation.envelope import (
+    MAX_ENVELOPE_BYTES,
+    PAYLOAD_TYPE,
+    pre_authentication_encoding,
+    seal,
+    unseal,
+)
 from vallum_common.attestation.keys import Keys, SigningKey, load_keys, load_signing_key
 from vallum_common.attestation.summary import Resource, Statement, document_of, resource_uri, statement_of
 from vallum_common.errors import Denied
@@ -22,6 +28,7 @@ __all__ = [
     "admit",
     "load_keys",
     "load_signing_key",
+    "pre_authentication_encoding",
     "resource_uri",
     "sign",
     "verify",

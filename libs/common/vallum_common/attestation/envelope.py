@@ -30,7 +30,7 @@ def seal(statement: Mapping[str, Any], key: SigningKey) -> bytes:
         The envelope, JSON.
     """
     payload = _json(statement)
-    signature = key.private.sign(_pre_authentication_encoding(PAYLOAD_TYPE, payload))
+    signature = key.private.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
     return _json(
         {
             "payload": base64.b64encode(payload).decode(),
@@ -52,7 +52,7 @@ def unseal(envelope: bytes, keys: Keys) -> Mapping[str, Any]:
     if payload_type != PAYLOAD_TYPE:
         raise Invalid(f"the attestation has the payload type {payload_type!r}; {PAYLOAD_TYPE!r} is right")
     payload = _base64(document.get("payload"), "payload")
-    signed = _pre_authentication_encoding(PAYLOAD_TYPE, payload)
+    signed = pre_authentication_encoding(PAYLOAD_TYPE, payload)
     signers = _signatures(document.get("signatures"))
     if not any(_is_good(keys[key_id], signature, signed) for key_id, signature in signers if key_id in keys):
         raise Denied(
@@ -62,7 +62,7 @@ def unseal(envelope: bytes, keys: Keys) -> Mapping[str, Any]:
     return _object(payload, "the signed statement")
 
 
-def _pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     """What is signed (DSSE 1.0.2, "PAE"): the lengths make it impossible to move bytes between type and payload."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)

@@ -23,6 +23,7 @@ from vallum_validator.domain import (
     ScanReport,
     ScanVerdict,
     Severity,
+    SignatureReport,
 )
 from vallum_validator.scan.rules import RULES
 
@@ -47,7 +48,8 @@ def bounded(assessment: Assessment) -> Assessment:
         Invalid: what is never cut is too large, as no measuring process makes it that does its work.
     """
     scan, checks = bounded_scan(assessment.scan), tuple(map(bounded_check, assessment.checks))
-    told = dataclasses.replace(assessment, scan=scan, checks=checks, baseline=())
+    signature = bounded_signature(assessment.signature)
+    told = dataclasses.replace(assessment, scan=scan, checks=checks, baseline=(), signature=signature)
     room = MAX_BYTES - wire.assessment_message(told).ByteSize()
     if room < 0:
         raise Invalid(f"evidence of {MAX_BYTES - room} bytes even when cut; at most {MAX_BYTES} can be told")
@@ -91,6 +93,12 @@ def bounded_check(check: CheckResult) -> CheckResult:
     kept = _fitting(sorted(sizes, key=lambda name: sizes[name]), lambda name: sizes[name], room)
     details = {name: detail for name, detail in check.details.items() if name in kept}
     return dataclasses.replace(check, details={**details, "left_out": len(sizes) - len(kept)})
+
+
+def bounded_signature(signature: SignatureReport) -> SignatureReport:
+    """The report with texts of bounded length."""
+    texts = {name: getattr(signature, name)[:_REASON_CHARACTERS] for name in ("publisher", "key_id", "reason")}
+    return dataclasses.replace(signature, **texts)
 
 
 def _fitting(items: Iterable[Item], size: Callable[[Item], int], room: int) -> list[Item]:

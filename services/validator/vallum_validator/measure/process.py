@@ -22,7 +22,7 @@ from vallum.validator.v1 import events_pb2, evidence_pb2
 from vallum_common.errors import Invalid
 from vallum_validator import wire
 from vallum_validator.domain import Assessment, FileReport, ScanReport, Step, SubmittedFile
-from vallum_validator.measure.bounded import bounded, bounded_check, bounded_scan
+from vallum_validator.measure.bounded import bounded, bounded_check, bounded_scan, bounded_signature
 from vallum_validator.service import no_evidence
 
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -54,12 +54,14 @@ class ProcessMeasurer:
 
     Args:
         thresholds: the threshold file in force.
+        publishers: the file in force of who may publish what.
         thresholds_digest: its hex SHA-256.
         rules_digest: of the scan rules in force.
         time_limit_s: for one submission; after it the child and all it started are killed.
     """
 
     thresholds: Path
+    publishers: Path
     thresholds_digest: str
     rules_digest: str
     time_limit_s: float
@@ -77,7 +79,7 @@ class ProcessMeasurer:
             return None
 
         try:
-            return await self._ask("assess", str(bundle), str(self.thresholds), read=read)
+            return await self._ask("assess", *map(str, (bundle, self.thresholds, self.publishers)), read=read)
         except _MeasurementFailed as error:
             reason = str(error)
         log.error("measurement_failed", artifact=artifact.sha256, reason=reason)
@@ -151,11 +153,16 @@ def _how(code: int) -> str:
 
 
 def _step(answer: Mapping[str, Any]) -> Step:
-    check, scan = answer["check"], answer["scan"]
+    check, scan, signature = answer["check"], answer["scan"], answer.get("signature")
     return Step(
         stage=answer["stage"],
         check=bounded_check(wire.check_from(json_format.ParseDict(check, evidence_pb2.CheckResult())))
         if check
         else None,
         scan=bounded_scan(wire.scan_from(json_format.ParseDict(scan, evidence_pb2.ScanReport()))) if scan else None,
+        signature=bounded_signature(
+            wire.signature_from(json_format.ParseDict(signature, evidence_pb2.SignatureReport()))
+        )
+        if signature
+        else None,
     )
