@@ -76,6 +76,12 @@ class Evidently:
         """The scan of a submission."""
         return evidence_pb2.ScanReport(verdict=VERDICTS[verdict], files=files or [cls.file(verdict=verdict)])
 
+    @staticmethod
+    def signature(outcome: str, **changes: Any) -> evidence_pb2.SignatureReport:
+        """The check of a signature."""
+        fields = {"publisher": "acme", "method": "key", "key_id": "ef" * 32, "digest": DIGEST, "reason": "because"}
+        return evidence_pb2.SignatureReport(outcome=f"SIGNATURE_OUTCOME_{outcome}", **{**fields, **changes})
+
     @classmethod
     def validation(cls, *, outcomes: dict[str, str] | None = None, **changes: Any) -> events_pb2.ValidationCompleted:
         """A validation; `isolation=None` leaves that out."""

@@ -40,7 +40,7 @@ class TestEvidence:
     def test_input_has_the_names_policies_use(self, given):
         halves = wire.parse_validation(given.validation()).document(), wire.parse_risk(given.risk()).document()
         document = Evidence("s", *halves).policy_input().document()
-        assert set(document) == {"model", "scan", "checks", "isolation", "risk"}
+        assert set(document) == {"model", "signature", "scan", "checks", "isolation", "risk"}
         assert document["model"] == {
             "id": "adult-income",
             "version": "1.2.0",
@@ -50,6 +50,7 @@ class TestEvidence:
             "vendor": "",
             "has_signature": False,
         }
+        assert document["signature"]["outcome"] == "NOT_SIGNED"
         assert document["checks"][0] == {
             "name": "adversarial_robustness",
             "outcome": "PASS",

@@ -116,7 +116,30 @@ class TestShippedPolicy:
 
     def test_unsigned_model_of_a_vendor_needs_review(self, policy, given):
         assert judged(policy, given, vendor="Acme") == (REVIEW, ["vendor-unsigned"])
-        assert judged(policy, given, vendor="Acme", has_signature=True) == (APPROVED, [])
+        signature = given.signature("VERIFIED")
+        assert judged(policy, given, vendor="Acme", signature=signature) == (APPROVED, [])
+
+    @pytest.mark.parametrize("tier", ["minimal", "limited", "high"])
+    @pytest.mark.parametrize(
+        ("outcome", "verdict", "rules"),
+        [
+            ("VERIFIED", APPROVED, []),
+            ("NOT_SIGNED", APPROVED, []),
+            ("UNTRUSTED", REVIEW, ["signature-untrusted"]),
+            ("UNKNOWN", REVIEW, ["signature-unknown"]),
+            ("NOT_ALLOWED", REJECTED, ["signature-not-allowed"]),
+            ("INVALID", REJECTED, ["signature-invalid"]),
+        ],
+    )
+    def test_what_a_signature_is_worth_is_judged_at_every_tier(self, policy, given, tier, outcome, verdict, rules):
+        signature = given.signature(outcome)
+        assert judged(policy, given, tier=tier, signature=signature) == (verdict, rules)
+        with_vendor = judged(policy, given, tier=tier, signature=signature, vendor="Acme")[1]
+        assert with_vendor == [*rules, *(["vendor-unsigned"] if outcome != "VERIFIED" else [])]
+
+    def test_a_signature_nobody_looked_at_is_no_signature_that_is_good(self, policy, given):
+        """Events from before signatures were verified say only that there is one."""
+        assert judged(policy, given, has_signature=True) == (REVIEW, ["signature-unknown"])
 
     def test_reason_tells_the_values_it_saw(self, policy, given):
         risk = given.risk(high=[TECHNICAL])

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
+import json
+from dataclasses import replace
 
 import pytest
+from google.protobuf import json_format
+from in_toto_attestation.v1 import statement as in_toto
+from in_toto_attestation.v1.statement_pb2 import Statement
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
 
 from vallum_common.attestation import admit, resource_uri, verify
-from vallum_common.errors import Conflict, Denied, NotFound, Unavailable
+from vallum_common.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from vallum_common.testing import START
 from vallum_compliance import wire
 from vallum_compliance.domain.audit import Selection
@@ -102,7 +111,8 @@ class TestAttestation:
         statement = admit(decision.attestation, keys, sha256=given.digest, resource=uri)
         assert (statement.verdict, statement.policy.sha256) == ("APPROVED", policy.digest)
         assert statement.verified_at == START
-        assert [entry.sha256 for entry in statement.inputs] == [decision.policy_input.digest]
+        scan = hashlib.sha256(decision.scan_attestation).hexdigest()
+        assert [entry.sha256 for entry in statement.inputs] == [decision.policy_input.digest, scan]
         with pytest.raises(Denied):
             admit(decision.attestation, keys, sha256="cd" * 32)
 
@@ -113,6 +123,49 @@ class TestAttestation:
         assert verify(decision.attestation, keys).verdict == "REJECTED"
         with pytest.raises(Denied, match="REJECTED"):
             admit(decision.attestation, keys, sha256=given.digest)
+
+    async def test_a_stranger_verifies_the_scan_with_tools_of_others(
+        self, decisions, fake_decisions, given, signing_key
+    ):
+        """securesystemslib reads the envelope and in-toto-attestation the statement; none of our code is asked."""
+        scan = given.scan("MALICIOUS", given.file("model.pkl", "pickle", "MALICIOUS", ["pickle.global-denied"]))
+        await hear(decisions, fake_decisions, given.validation(scan=scan), given.risk())
+        decision = await decisions.get(submission_id=given.submission)
+        public = signing_key.private.public_key()
+        stranger = SSlibKey.from_crypto(public, keyid=signing_key.key_id)
+        for signed in (decision.scan_attestation, decision.attestation):
+            envelope = Envelope.from_dict(json.loads(signed))
+            envelope.verify([stranger], 1)
+            statement = json_format.ParseDict(json.loads(envelope.payload), Statement())
+            in_toto.Statement.copy_from_pb(statement).validate()
+            assert statement.subject[0].digest["sha256"] == given.digest
+        document = json.loads(Envelope.from_dict(json.loads(decision.scan_attestation)).payload)
+        assert document["predicateType"] == "https://vallum.dev/attestation/scan/v1"
+        assert document["predicate"]["files"][0]["findings"][0]["rule"] == "pickle.global-denied"
+        tampered = json.loads(decision.scan_attestation)
+        tampered["payload"] = json.loads(decision.attestation)["payload"]
+        with pytest.raises(VerificationError):
+            Envelope.from_dict(tampered).verify([stranger], 1)
+
+    async def test_the_scan_is_no_verdict(self, decisions, fake_decisions, given, signing_key):
+        """Both are signed with one key: what admits must not take a clean scan for an approval."""
+        await hear(decisions, fake_decisions, given.validation(), given.risk())
+        decision = await decisions.get(submission_id=given.submission)
+        keys = {signing_key.key_id: signing_key.private.public_key()}
+        with pytest.raises(Invalid, match="predicateType"):
+            admit(decision.scan_attestation, keys, sha256=given.digest)
+
+    async def test_evidence_from_before_scans_were_attested_is_decided_without(
+        self, decisions, fake_decisions, given, signing_key
+    ):
+        await hear(decisions, fake_decisions, given.validation())
+        kept = fake_decisions.state.evidence
+        kept[given.submission] = replace(kept[given.submission], scan=None)
+        await hear(decisions, fake_decisions, given.risk())
+        decision = await decisions.get(submission_id=given.submission)
+        assert decision.scan_attestation == b""
+        keys = {signing_key.key_id: signing_key.private.public_key()}
+        assert len(verify(decision.attestation, keys).inputs) == 1
 
 
 class TestEvaluating:

@@ -50,7 +50,7 @@ class TestDecisionStore:
             assert await unit.newest_decision("m", "1") is None
 
     async def test_evidence_comes_back_to_the_last_bit(self, decision_store):
-        evidence = Evidence("s", {"numbers": ODD_NUMBERS, "text": "é\u0000\n"}, None)
+        evidence = Evidence("s", {"numbers": ODD_NUMBERS, "text": "é\u0000\n"}, None, {"files": [], "text": "\u0000"})
         async with decision_store.store.begin() as unit:
             await unit.evidence("s")
             await unit.save_evidence(evidence)

@@ -11,6 +11,7 @@ from vallum.compliance.v1 import compliance_service_pb2 as messages
 from vallum.compliance.v1 import decision_pb2
 from vallum.risk.v1 import risk_pb2
 from vallum.validator.v1 import evidence_pb2
+from vallum_common.attestation import MAX_ENVELOPE_BYTES
 from vallum_common.bus.event import decode_event
 from vallum_common.bus.record import OutgoingRecord
 from vallum_common.errors import Invalid
@@ -18,7 +19,8 @@ from vallum_common.testing import START, SequentialIds
 from vallum_compliance import wire
 from vallum_compliance.domain.audit import Entry
 from vallum_compliance.domain.decision import Decision, Judgement, Reason, Severity, Verdict
-from vallum_compliance.domain.evidence import ModelReference, PolicyInput
+from vallum_compliance.domain.evidence import ModelReference, PolicyInput, canonical_json
+from vallum_compliance.wire import scan
 
 
 class TestValidation:
@@ -64,6 +66,57 @@ class TestValidation:
         file.findings.add(rule="pickle.broken")
         with pytest.raises(Invalid, match=r"findings\.severity"):
             wire.parse_validation(given.validation(scan=given.scan("CLEAN", file)))
+
+    @pytest.mark.parametrize(
+        ("signature", "field"),
+        [
+            (evidence_pb2.SignatureReport(), "signature.outcome"),
+            (evidence_pb2.SignatureReport(outcome=77), "signature.outcome"),
+            (evidence_pb2.SignatureReport(outcome="SIGNATURE_OUTCOME_VERIFIED"), "signature.digest"),
+            (evidence_pb2.SignatureReport(outcome="SIGNATURE_OUTCOME_VERIFIED", digest="cd" * 32), "signature.digest"),
+        ],
+    )
+    def test_signature_about_other_bytes_or_of_no_worth_is_refused(self, given, signature, field):
+        with pytest.raises(Invalid, match=field):
+            wire.parse_validation(given.validation(signature=signature))
+
+
+class TestScanPredicate:
+    def predicate(self, given, **changes):
+        return wire.parse_validation(given.validation(**changes)).scan_predicate
+
+    def test_it_tells_what_was_found_where_and_by_which_rules(self, given):
+        file = given.file("model.pkl", "pickle", "MALICIOUS")
+        file.findings.add(rule="a", severity="SEVERITY_CRITICAL", member="data.pkl", offset=0, message="names os")
+        file.findings.add(rule="b", severity="SEVERITY_LOW", message="m" * 1000)
+        scan = given.scan("MALICIOUS", file)
+        scan.rules_digest, scan.scanner_version = "ab" * 32, "1.2"
+        predicate = self.predicate(given, scan=scan, signature=given.signature("UNTRUSTED"))
+        assert predicate["scanner"]["rules"] == {"sha256": "ab" * 32}
+        assert predicate["verdict"] == predicate["files"][0]["verdict"] == "MALICIOUS"
+        placed, unplaced = predicate["files"][0]["findings"]
+        expected = {"rule": "a", "severity": "CRITICAL", "message": "names os", "member": "data.pkl", "offset": 0}
+        assert placed == expected
+        assert set(unplaced) == {"rule", "severity", "message"}
+        assert len(unplaced["message"]) == 300
+        assert predicate["signature"]["outcome"] == "UNTRUSTED"
+
+    def test_nothing_scanned_is_unknown_and_no_empty_list_of_findings(self, given):
+        assert self.predicate(given, scan=None)["verdict"] == "UNKNOWN"
+
+    def test_of_many_findings_the_worst_are_told_and_the_rest_counted(self, given):
+        files = []
+        for name in ("a", "b"):
+            file = given.file(name, verdict="UNKNOWN")
+            for _ in range(scan.MOST_FINDINGS):
+                file.findings.add(rule="minor", severity="SEVERITY_LOW", message="\U0001f40d" * 4000)
+            file.findings.add(rule="worst", severity="SEVERITY_CRITICAL", message="last of its file")
+            files.append(file)
+        told = self.predicate(given, scan=given.scan("UNKNOWN", *files))["files"]
+        assert sum(len(file["findings"]) for file in told) == scan.MOST_FINDINGS
+        assert [file["findings"][-1]["rule"] for file in told] == ["worst", "worst"]
+        assert sum(file["findingsLeftOut"] for file in told) == scan.MOST_FINDINGS + 2
+        assert len(canonical_json(told).encode()) * 4 / 3 < MAX_ENVELOPE_BYTES
 
 
 class TestRisk:

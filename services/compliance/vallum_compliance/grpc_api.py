@@ -30,7 +30,9 @@ class ComplianceApi(services.ComplianceServiceServicer):
         decision = await self._decisions.get(
             submission_id=request.submission_id, model=request.model, version=request.version
         )
-        return messages.GetDecisionResponse(decision=wire.decision_message(decision))
+        return messages.GetDecisionResponse(
+            decision=wire.decision_message(decision), scan_attestation=decision.scan_attestation
+        )
 
     async def EvaluatePolicy(
         self, request: messages.EvaluatePolicyRequest, context: grpc.aio.ServicerContext

@@ -131,7 +131,11 @@ def test_value_without_interval_is_no_measurement(given, missing):
 
 
 def test_signature_of_a_vendor_is_good_and_own_models_need_none(given):
-    assert wire.evidence_from(given.validation(vendor="Acme", has_signature=True)).items["vendor.unsigned"] is Sign.GOOD
+    for outcome in evidence_pb2.SignatureOutcome.keys():  # noqa: SIM118 (an enum of protobuf)
+        signature = evidence_pb2.SignatureReport(outcome=outcome)
+        told = given.validation(vendor="Acme", has_signature=True, signature=signature)
+        is_good = outcome == "SIGNATURE_OUTCOME_VERIFIED"
+        assert wire.evidence_from(told).items["vendor.unsigned"] is (Sign.GOOD if is_good else Sign.BAD)
     assert "vendor.unsigned" not in wire.evidence_from(given.validation()).items
 
 

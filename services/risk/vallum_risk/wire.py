@@ -82,7 +82,8 @@ def _items(message: events_pb2.ValidationCompleted) -> Iterator[tuple[str, Evide
     if message.datasets:
         yield "lineage.without_digest", Count(bad=without, trials=message.datasets)
     if message.vendor:
-        yield "vendor.unsigned", Sign.GOOD if message.has_signature else Sign.BAD
+        vouched_for = message.signature.outcome == evidence_pb2.SIGNATURE_OUTCOME_VERIFIED
+        yield "vendor.unsigned", Sign.GOOD if vouched_for else Sign.BAD
 
 
 def alert_from(message: monitor_pb2.AlertRaised) -> ModelReference | None:

@@ -15,12 +15,20 @@ from vallum_common.attestation.envelope import (
     unseal,
 )
 from vallum_common.attestation.keys import Keys, SigningKey, load_keys, load_signing_key
-from vallum_common.attestation.summary import Resource, Statement, document_of, resource_uri, statement_of
+from vallum_common.attestation.summary import (
+    STATEMENT_TYPE,
+    Resource,
+    Statement,
+    document_of,
+    resource_uri,
+    statement_of,
+)
 from vallum_common.errors import Denied
 
 __all__ = [
     "MAX_ENVELOPE_BYTES",
     "PAYLOAD_TYPE",
+    "STATEMENT_TYPE",
     "Keys",
     "Resource",
     "SigningKey",
@@ -30,7 +38,9 @@ __all__ = [
     "load_signing_key",
     "pre_authentication_encoding",
     "resource_uri",
+    "seal",
     "sign",
+    "unseal",
     "verify",
 ]
 

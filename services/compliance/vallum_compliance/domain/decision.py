@@ -93,6 +93,7 @@ class Decision:
         policy_input: what policy was run on.
         decided_at: when, UTC.
         attestation: the signed verdict; empty until it is signed.
+        scan_attestation: what the scan found, signed; empty for evidence older than these.
     """
 
     submission_id: str
@@ -102,6 +103,7 @@ class Decision:
     policy_input: PolicyInput
     decided_at: dt.datetime
     attestation: bytes = b""
+    scan_attestation: bytes = b""
 
     @property
     def verdict(self) -> Verdict:

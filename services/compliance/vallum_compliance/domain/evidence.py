@@ -95,6 +95,40 @@ class Scan:
     files: tuple[FileScan, ...]
 
 
+class SignatureOutcome(StrEnum):
+    """What the signature in a submission is worth; only VERIFIED speaks for the model."""
+
+    NOT_SIGNED = "NOT_SIGNED"
+    VERIFIED = "VERIFIED"
+    UNTRUSTED = "UNTRUSTED"
+    NOT_ALLOWED = "NOT_ALLOWED"
+    INVALID = "INVALID"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The check of the signature in a submission.
+
+    Args:
+        outcome: what it is worth.
+        publisher: who signed, as the policy of publishers names them; empty where nobody was recognised.
+        method: `key`, `certificate`, `sigstore`, or empty.
+        key_id: fingerprint or identity; only claimed where the outcome is UNTRUSTED.
+        scope: `artifact`, `bundle`, or empty: what is vouched for.
+        reason: one line for a person.
+        publishers_digest: hex SHA-256 of the policy of publishers it was judged by.
+    """
+
+    outcome: SignatureOutcome
+    publisher: str = ""
+    method: str = ""
+    key_id: str = ""
+    scope: str = ""
+    reason: str = ""
+    publishers_digest: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """The evidence of one check.
@@ -155,18 +189,30 @@ class RiskScore(Score):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What the validator found out about a submission; `isolation` is `None` where the model was never run."""
+    """What the validator found out about a submission.
+
+    Args:
+        submission_id: which.
+        model: the exact bytes, and what the manifest says of them.
+        signature: what the signature is worth.
+        scan: of all files.
+        checks: in order.
+        isolation: `None` where the model was never run.
+        scan_predicate: what is attested of the scan (`wire.scan`); no rule sees it.
+    """
 
     submission_id: str
     model: Model
+    signature: Signature
     scan: Scan
     checks: tuple[Check, ...]
     isolation: Isolation | None
+    scan_predicate: Document
 
     def document(self) -> Document:
-        """Its half of the policy input: `model`, `scan`, `checks`, `isolation`."""
+        """Its half of the policy input: `model`, `signature`, `scan`, `checks`, `isolation`."""
         document = asdict(self)
-        del document["submission_id"]
+        del document["submission_id"], document["scan_predicate"]
         return document
 
 
@@ -211,11 +257,12 @@ class PolicyInput:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known so far about a submission; a half that has not arrived is `None`."""
+    """What is known so far about a submission; a half that has not arrived is `None`, and with validation its scan."""
 
     submission_id: str
     validation: Document | None = None
     risk: Document | None = None
+    scan: Document | None = None
 
     def policy_input(self) -> PolicyInput | None:
         """The document policy is run on; `None` until both halves are there.

@@ -11,7 +11,14 @@ import structlog
 from vallum_common.clock import Clock
 from vallum_common.errors import NotFound
 from vallum_compliance.domain.decision import Decision, Evaluation, Judgement
-from vallum_compliance.domain.evidence import Evidence, ModelReference, PolicyInput, RiskAssessment, Validation
+from vallum_compliance.domain.evidence import (
+    Document,
+    Evidence,
+    ModelReference,
+    PolicyInput,
+    RiskAssessment,
+    Validation,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +40,10 @@ class Signer(Protocol):
 
     def sign(self, decision: Decision) -> bytes:
         """The signed verdict, of every decision: a refusal is signed like an approval."""
+        ...
+
+    def sign_scan(self, model: ModelReference, predicate: Document) -> bytes:
+        """What the scan of these bytes found, signed."""
         ...
 
 
@@ -96,7 +107,8 @@ class Decisions:
         """
         evidence = await unit.evidence(validation.submission_id)
         if evidence.validation is None:
-            await self._take_in(unit, replace(evidence, validation=validation.document()))
+            heard = replace(evidence, validation=validation.document(), scan=validation.scan_predicate)
+            await self._take_in(unit, heard)
 
     async def hear_risk(self, unit: DecisionUnit, risk: RiskAssessment) -> None:
         """Take in how risky a submission is; a later scoring of it changes nothing.
@@ -140,14 +152,16 @@ class Decisions:
         await unit.save_evidence(evidence)
         if policy_input is None:
             return
-        model = policy_input.document()["model"]
+        named = policy_input.document()["model"]
+        model = ModelReference(named["id"], named["version"], named["digest"])
         unsigned = Decision(
             submission_id=evidence.submission_id,
-            model=ModelReference(model["id"], model["version"], model["digest"]),
+            model=model,
             judgement=self._policy.judge(policy_input),
             policy_digest=self._policy.digest,
             policy_input=policy_input,
             decided_at=self._clock.now(),
+            scan_attestation=b"" if evidence.scan is None else self._signer.sign_scan(model, evidence.scan),
         )
         decision = replace(unsigned, attestation=self._signer.sign(unsigned))
         await unit.save_decision(decision, self._policy)

@@ -37,7 +37,7 @@ class SqlDecisionUnit:
         await connection.execute(insert(table).on_conflict_do_nothing().values(submission_id=submission_id))
         query = sa.select(table).where(table.c.submission_id == submission_id).with_for_update()
         row = (await connection.execute(query)).one()
-        return Evidence(submission_id, _parsed(row.validation), _parsed(row.risk))
+        return Evidence(submission_id, _parsed(row.validation), _parsed(row.risk), _parsed(row.scan))
 
     async def save_evidence(self, evidence: Evidence) -> None:
         """Keep what is known."""
@@ -45,7 +45,9 @@ class SqlDecisionUnit:
         await self._transaction.connection.execute(
             sa.update(table)
             .where(table.c.submission_id == evidence.submission_id)
-            .values(validation=_written(evidence.validation), risk=_written(evidence.risk))
+            .values(
+                validation=_written(evidence.validation), risk=_written(evidence.risk), scan=_written(evidence.scan)
+            )
         )
 
     async def decision(self, submission_id: str) -> Decision | None:
@@ -115,6 +117,7 @@ def _row(decision: Decision) -> dict[str, Any]:
         "input": decision.policy_input.text,
         "input_digest": decision.policy_input.digest,
         "attestation": decision.attestation,
+        "scan_attestation": decision.scan_attestation,
         "decided_at": decision.decided_at,
     }
 
@@ -134,6 +137,7 @@ def _decision(row: Any) -> Decision | None:
         policy_input=PolicyInput(row.input),
         decided_at=row.decided_at,
         attestation=row.attestation,
+        scan_attestation=row.scan_attestation,
     )
 
 

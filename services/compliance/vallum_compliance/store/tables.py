@@ -15,6 +15,7 @@ evidence: Final = sa.Table(
     sa.Column("submission_id", sa.Text, primary_key=True),
     sa.Column("validation", sa.Text),
     sa.Column("risk", sa.Text),
+    sa.Column("scan", sa.Text),
 )
 """What is known of a submission; canonical JSON, as text because JSONB would write numbers anew."""
 
@@ -40,6 +41,7 @@ decision: Final = sa.Table(
     sa.Column("input", sa.Text, nullable=False),
     sa.Column("input_digest", sa.Text, nullable=False),
     sa.Column("attestation", sa.LargeBinary, nullable=False),
+    sa.Column("scan_attestation", sa.LargeBinary, nullable=False, server_default=sa.text("''")),
     sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
     sa.Index("decision_of_version", "model", "version", "decided_at"),
 )

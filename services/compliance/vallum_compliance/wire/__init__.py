@@ -2,7 +2,8 @@
 
 from vallum_compliance.wire.audit import parse_audit_event, parse_selection, replay_response
 from vallum_compliance.wire.decisions import EventWriter, decision_message, evaluation_response, require_decision_name
-from vallum_compliance.wire.evidence import parse_risk, parse_validation, required
+from vallum_compliance.wire.evidence import parse_risk, parse_validation
+from vallum_compliance.wire.fields import required
 
 __all__ = [
     "EventWriter",

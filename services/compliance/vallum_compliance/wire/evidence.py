@@ -25,8 +25,12 @@ from vallum_compliance.domain.evidence import (
     Scan,
     ScanVerdict,
     Score,
+    Signature,
+    SignatureOutcome,
     Validation,
 )
+from vallum_compliance.wire.fields import enum_name, required
+from vallum_compliance.wire.scan import scan_predicate
 
 Name = TypeVar("Name", bound=StrEnum)
 
@@ -49,9 +53,11 @@ def parse_validation(message: events_pb2.ValidationCompleted) -> Validation:
             vendor=message.vendor,
             has_signature=message.has_signature,
         ),
+        signature=_signature(message),
         scan=_scan(message),
         checks=tuple(map(_check, message.checks)),
         isolation=_isolation(message.isolation) if message.HasField("isolation") else None,
+        scan_predicate=scan_predicate(message),
     )
 
 
@@ -77,24 +83,33 @@ def parse_risk(message: risk_pb2.RiskScored) -> RiskAssessment:
     )
 
 
-def required(value: str, field: str) -> str:
-    """A text, unless it is empty or cannot be kept.
-
-    Raises:
-        Invalid: so it is.
-    """
-    if not value:
-        raise Invalid(f"{field!r} is empty; it must be given", field=field)
-    if "\x00" in value:
-        raise Invalid(f"{field} is {value!r}; a zero character cannot be kept", field=field)
-    return value
-
-
 def _reference(message: model_pb2.ModelReference) -> ModelReference:
     return ModelReference(
         required(message.model, "model.model"),
         required(message.version, "model.version"),
         required(message.digest, "model.digest"),
+    )
+
+
+def _signature(message: events_pb2.ValidationCompleted) -> Signature:
+    if not message.HasField("signature"):  # from a validator that does not look yet
+        return Signature(SignatureOutcome.UNKNOWN if message.has_signature else SignatureOutcome.NOT_SIGNED)
+    told = message.signature
+    outcome = enum_name(evidence_pb2.SignatureOutcome, "SIGNATURE_OUTCOME_", told.outcome, "signature.outcome")
+    if outcome == SignatureOutcome.VERIFIED and told.digest != message.model.digest:
+        raise Invalid(
+            f"signature.digest is {told.digest!r}, model.digest {message.model.digest!r}; a signature that is verified "
+            "is about the model",
+            field="signature.digest",
+        )
+    return Signature(
+        outcome=SignatureOutcome(outcome),
+        publisher=told.publisher,
+        method=told.method,
+        key_id=told.key_id,
+        scope=told.scope,
+        reason=told.reason,
+        publishers_digest=told.publishers_digest,
     )
 
 
@@ -108,7 +123,7 @@ def _file(message: evidence_pb2.FileReport) -> FileScan:
     findings = tuple(
         Finding(
             required(finding.rule, "findings.rule"),
-            _enum_name(evidence_pb2.Severity, "SEVERITY_", finding.severity, "findings.severity"),
+            enum_name(evidence_pb2.Severity, "SEVERITY_", finding.severity, "findings.severity"),
         )
         for finding in message.findings
     )
@@ -117,7 +132,7 @@ def _file(message: evidence_pb2.FileReport) -> FileScan:
 
 
 def _scan_verdict(value: int, field: str) -> ScanVerdict:
-    return ScanVerdict(_enum_name(evidence_pb2.ScanVerdict, "SCAN_VERDICT_", value, field))
+    return ScanVerdict(enum_name(evidence_pb2.ScanVerdict, "SCAN_VERDICT_", value, field))
 
 
 def _check(message: evidence_pb2.CheckResult) -> Check:
@@ -125,7 +140,7 @@ def _check(message: evidence_pb2.CheckResult) -> Check:
     measured = message.HasField("interval")
     return Check(
         name=name,
-        outcome=Outcome(_enum_name(evidence_pb2.CheckOutcome, "CHECK_OUTCOME_", message.outcome, f"{name}.outcome")),
+        outcome=Outcome(enum_name(evidence_pb2.CheckOutcome, "CHECK_OUTCOME_", message.outcome, f"{name}.outcome")),
         value=_finite(message.value, f"{name}.value") if message.HasField("value") else None,
         low=_finite(message.interval.low, f"{name}.interval.low") if measured else None,
         high=_finite(message.interval.high, f"{name}.interval.high") if measured else None,
@@ -168,10 +183,3 @@ def _named(names: type[Name], value: str, field: str) -> Name:
         return names(value)
     except ValueError:
         raise Invalid(f"{field} is {value!r}; it must be one of {[str(name) for name in names]}", field=field) from None
-
-
-def _enum_name(enum: Any, prefix: str, value: int, field: str) -> str:
-    known: dict[int, str] = {number: name.removeprefix(prefix) for name, number in enum.items()}
-    if not known.get(value) or value == 0:  # the zero of an enum means that nobody set it
-        raise Invalid(f"{field} is {known.get(value, value)!r}; it must be set to a known value", field=field)
-    return known[value]
