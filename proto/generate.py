@@ -38,7 +38,8 @@ def generate(target: Path) -> None:
     for stub in target.rglob("*_pb2_grpc.py"):
         if "_service" not in stub.name:
             stub.unlink()  # files without a service generate an empty module
-    for folder in [path for path in target.rglob("*") if path.is_dir()]:
+    package = target / "vallum"
+    for folder in [path for path in (package, *package.rglob("*")) if path.is_dir() and path.name != "__pycache__"]:
         (folder / "__init__.py").touch()
 
 

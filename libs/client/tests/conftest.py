@@ -88,7 +88,7 @@ class FakePlatform:
 
             return stream
 
-        streams = {"Replay", "WatchAlerts", "WatchSubmission"}
+        streams = {"DownloadArtifact", "Replay", "WatchAlerts", "WatchSubmission"}
         methods = [name for name in vars(base) if not name.startswith("_")]
         return type("Fake", (base,), {name: (several if name in streams else one)(name) for name in methods})()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -114,12 +114,14 @@ def test_assessment_comes_back_from_its_bytes(assessment):
 
 
 @given(
-    st.builds(Evidence, st.none() | SCANS, st.lists(CHECKS, max_size=2).map(tuple), ISOLATIONS, st.none() | SIGNATURES),
+    st.builds(
+        Evidence, st.none() | SCANS, st.lists(CHECKS, max_size=2).map(tuple), ISOLATIONS, st.none() | SIGNATURES, TEXTS
+    ),
     st.sampled_from(ReportState),
 )
 @settings(max_examples=40, deadline=None)
 def test_evidence_of_a_report_comes_back_from_its_bytes(evidence, state):
-    measured = {name: getattr(evidence, name) for name in ("scan", "checks", "isolation", "signature")}
+    measured = {entry.name: getattr(evidence, entry.name) for entry in fields(evidence)}
     content = wire.report_message(Report(SUBMISSION, state=state, **measured)).SerializeToString()
     read = validator_service_pb2.GetReportResponse.FromString(content)
     assert wire.evidence_from(read) == evidence

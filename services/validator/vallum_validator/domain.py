@@ -331,6 +331,7 @@ class Report:
         started_at: of the last attempt.
         completed_at: of the whole.
         signature: once somebody has looked at it.
+        thresholds_digest: of the threshold file, once the whole is completed.
     """
 
     submission: Submission
@@ -343,6 +344,7 @@ class Report:
     started_at: dt.datetime | None = None
     completed_at: dt.datetime | None = None
     signature: SignatureReport | None = None
+    thresholds_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +355,7 @@ class Evidence:
     checks: tuple[CheckResult, ...]
     isolation: Isolation | None
     signature: SignatureReport | None = None
+    thresholds_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

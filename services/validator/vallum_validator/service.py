@@ -285,4 +285,5 @@ def _completed(report: Report, validated: Validated) -> Report:
         started_at=validated.started_at,
         completed_at=validated.completed_at,
         signature=validated.assessment.signature,
+        thresholds_digest=validated.assessment.thresholds_digest,
     )

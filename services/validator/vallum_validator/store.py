@@ -138,6 +138,7 @@ class SqlUnit:
             started_at=_utc(row.started_at),
             completed_at=_utc(row.completed_at),
             signature=evidence.signature,
+            thresholds_digest=evidence.thresholds_digest,
         )
 
 

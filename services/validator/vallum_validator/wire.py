@@ -263,6 +263,7 @@ def report_message(report: Report) -> validator_service_pb2.GetReportResponse:
         state=_STATES[report.state],
         stage=report.stage,
         checks=map(check_message, report.checks),
+        thresholds_digest=report.thresholds_digest,
     )
     if report.scan is not None:
         message.scan.CopyFrom(scan_message(report.scan))
@@ -284,6 +285,7 @@ def evidence_from(message: validator_service_pb2.GetReportResponse) -> Evidence:
         checks=tuple(map(check_from, message.checks)),
         isolation=_isolation_from(message.isolation) if message.HasField("isolation") else None,
         signature=signature_from(message.signature) if message.HasField("signature") else None,
+        thresholds_digest=message.thresholds_digest,
     )
 
 

@@ -24,6 +24,21 @@ def scan_dict(scan: Any) -> dict[str, Any]:
     return {"verdict": plain_enum(as_dict(scan)["verdict"], "SCAN_VERDICT_"), "files": list(map(file_dict, scan.files))}
 
 
+def signature_dict(report: Any) -> dict[str, Any]:
+    """What a signature is worth, as `--json` shows it."""
+    document = as_dict(report)
+    return {**document, "outcome": plain_enum(document["outcome"], "SIGNATURE_OUTCOME_")}
+
+
+def signature_line(signature: dict[str, Any]) -> tuple[str, str, str]:
+    """The outcome, its colour, and who signed what."""
+    outcome = signature["outcome"]
+    colour = {"VERIFIED": "green", "INVALID": "red", "NOT_ALLOWED": "red", "NOT_SIGNED": ""}.get(outcome, "yellow")
+    by = signature["publisher"] or signature["key_id"][:16]
+    parts = [part for part in (by, signature["method"], signature["scope"]) if part]
+    return outcome, colour, "  " + ", ".join(parts) if parts else ""
+
+
 def file_dict(report: Any) -> dict[str, Any]:
     """The scan of one file with the field values the command promises."""
     findings = [

@@ -18,6 +18,7 @@ from vallum_common.errors import VallumError
 _VALUE_FLAGS: Final = ("--profile",)
 
 COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "signature": ("signature",),
     "local": ("up", "scan", "checks", "token", "outbox"),
     "submit": ("submit",),
     "models": ("models", "deploy", "rollback", "quarantine", "release"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,7 +22,7 @@ from vallum_client.cli.context import (
     session,
     split_version,
 )
-from vallum_client.cli.documents import check_dict, profile_dict, scan_dict
+from vallum_client.cli.documents import check_dict, profile_dict, scan_dict, signature_dict, signature_line
 from vallum_client.client import Client
 from vallum_common.errors import Conflict, NotFound
 
@@ -39,6 +40,7 @@ def register(app: typer.Typer) -> None:
     models.command("show")(show)
     models.command("history")(history)
     models.command("lineage")(lineage)
+    models.command("bom")(bom)
     app.add_typer(models, name="models")
     app.command("deploy")(deploy)
     app.command("rollback")(rollback)
@@ -85,6 +87,9 @@ def show(version: Version) -> int:
     session.say((version, "bold"), f"  {document['state']}  {document['verdict'] or 'not decided'}")
     session.say(f"  sha256 {document['digest']}")
     session.say(f"  tier {document['tier']}, owner {document['owner']}, submitted by {document['submitted_by']}")
+    if document["signature"]:
+        outcome, colour, who = signature_line(document["signature"])
+        session.say("  signature ", (outcome, colour), who)
     for deployment in document["deployments"]:
         session.say(f"  {deployment['environment']}: {deployment['state']} since {deployment['changed_at']}")
     session.say()
@@ -107,7 +112,8 @@ async def _show(client: Client, name: str, version: str) -> dict[str, Any]:
         request = registry_service_pb2.GetModelRequest(model=name, version=version)
         model = await client.registry.GetModel(request)
     document = as_dict(model)
-    document.update({**as_dict(model.model), "state": _state(model.state), "checks": [], "risk": None})
+    document.update({**as_dict(model.model), "state": _state(model.state)})
+    document.update({"checks": [], "risk": None, "signature": None})
     document["deployments"] = [_deployment(entry) for entry in model.deployments]
     try:
         with client.errors("validator"):
@@ -116,6 +122,7 @@ async def _show(client: Client, name: str, version: str) -> dict[str, Any]:
             )
         document["checks"] = [check_dict(check) for check in report.checks]
         document["scan"] = scan_dict(report.scan)
+        document["signature"] = signature_dict(report.signature) if report.HasField("signature") else None
         with client.errors("risk"):
             profile = await client.risk.GetRiskProfile(
                 risk_service_pb2.GetRiskProfileRequest(model=name, version=version)
@@ -194,6 +201,27 @@ def lineage(version: Version) -> int:
             session.say(f"  {kind:<9} {entry['model']}@{entry['version']}  {entry['digest'][:16] or 'not registered'}")
     for dataset in document["datasets"]:
         session.say(f"  data set  {dataset['name']}  {dataset['sha256'][:16] or 'no digest'}")
+    return Exit.GOOD
+
+
+def bom(
+    version: Version,
+    *,
+    output: Annotated[Path | None, typer.Option(help="Write it to this file instead of stdout.")] = None,
+) -> int:
+    """The bill of materials of a version: CycloneDX 1.6 with model card and findings, checked against the schema."""
+    from vallum_client.bom import bill_of_materials, checked  # the schema takes a second to load
+    from vallum_client.cli.materials import gather
+
+    name, number_ = split_version(version)
+    text = checked(bill_of_materials(session.ask(lambda client: gather(client, name, number_))))
+    if output is None:
+        sys.stdout.write(text)
+        return Exit.GOOD
+    output.write_text(text)
+    if session.json:
+        session.document({"model": name, "version": number_, "bom": str(output)})
+    session.say(f"{version}: {output}")
     return Exit.GOOD
 
 

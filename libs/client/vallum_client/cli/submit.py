@@ -17,6 +17,7 @@ from vallum.compliance.v1 import compliance_service_pb2, decision_pb2
 from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum.validator.v1 import evidence_pb2, validator_service_pb2
 from vallum_client.cli.context import REASON_WIDTH, Exit, as_dict, number, plain_enum, session
+from vallum_client.cli.documents import signature_dict, signature_line
 from vallum_client.client import WAIT_S, Client
 from vallum_client.upload import submit as upload
 from vallum_common.bundle import Bundle, open_bundle
@@ -55,7 +56,7 @@ async def _submit(client: Client, bundle: Bundle, wait: bool, timeout: float, ta
     except Conflict as error:
         # Nothing was judged: a version that stands for other bytes is a mistake in the bundle, not a verdict.
         raise Invalid(error.message) from error
-    reference = {
+    reference: dict[str, Any] = {
         "model": submitted.model.model,
         "version": submitted.model.version,
         "digest": submitted.model.digest,
@@ -68,7 +69,7 @@ async def _submit(client: Client, bundle: Bundle, wait: bool, timeout: float, ta
         return Exit.GOOD
     try:
         async with asyncio.timeout(timeout):
-            await _watch(client, submitted.submission_id)
+            reference["signature"] = await _watch(client, submitted.submission_id)
             decision = await _decision(client, submitted.submission_id)
     except TimeoutError:
         session.say(f"  no verdict within {timeout:g} s; `vallum models show {bundle.manifest.name}` tells later")
@@ -89,24 +90,31 @@ async def _upload(client: Client, bundle: Bundle) -> registry_service_pb2.Submit
         )
 
 
-async def _watch(client: Client, submission_id: str) -> None:
-    """Show each check as it ends, until the registry knows the verdict."""
+async def _watch(client: Client, submission_id: str) -> dict[str, Any] | None:
+    """Show each check as it ends, until the registry knows the verdict; what the signature is worth."""
     ended = asyncio.create_task(_until_decided(client, submission_id))
+    signature: dict[str, Any] | None = None
     try:
         shown, scanned = 0, False
         with session.console.status("") if not session.json else contextlib.nullcontext() as status:
             async for report in _reports(client, submission_id, ended):
                 if status is not None and report.stage:
                     status.update(f"  {report.stage} …")
+                if signature is None and report.HasField("signature"):
+                    signature = signature_dict(report.signature)
+                    _say_signature(signature)
                 if not scanned and report.HasField("scan"):
                     scanned = True
                     _say_scan(report.scan)
                 for check in report.checks[shown:]:
                     _say_check(check)
                 shown = len(report.checks)
+                if report.HasField("signature"):
+                    signature = signature_dict(report.signature)  # the scan may have had something to say of it
         await ended
     finally:
         ended.cancel()
+    return signature
 
 
 async def _until_decided(client: Client, submission_id: str) -> None:
@@ -134,6 +142,13 @@ async def _reports(
             await asyncio.wait({ended}, timeout=_POLL_S)
 
 
+def _say_signature(signature: dict[str, Any]) -> None:
+    outcome, colour, who = signature_line(signature)
+    session.say("  signature               ", (outcome, colour), who)
+    if outcome not in ("VERIFIED", "NOT_SIGNED"):
+        session.explain(signature["reason"])
+
+
 def _say_scan(scan: evidence_pb2.ScanReport) -> None:
     verdict = plain_enum(evidence_pb2.ScanVerdict.Name(scan.verdict), "SCAN_VERDICT_")
     colour = "green" if verdict == "CLEAN" else "red"
@@ -155,32 +170,47 @@ def _say_check(check: evidence_pb2.CheckResult) -> None:
         session.explain(check.reason)
 
 
-async def _decision(client: Client, submission_id: str) -> decision_pb2.ComplianceDecided:
+async def _decision(client: Client, submission_id: str) -> compliance_service_pb2.GetDecisionResponse:
     request = compliance_service_pb2.GetDecisionRequest(submission_id=submission_id)
     with client.errors("compliance"):
         answer: compliance_service_pb2.GetDecisionResponse = await client.compliance.GetDecision(request)
-        return answer.decision
+        return answer
 
 
 def _tell(
-    client: Client, reference: dict[str, Any], decision: decision_pb2.ComplianceDecided, target: Path | None
+    client: Client,
+    reference: dict[str, Any],
+    answer: compliance_service_pb2.GetDecisionResponse,
+    target: Path | None,
 ) -> int:
+    decision = answer.decision
     verdict = plain_enum(decision_pb2.Verdict.Name(decision.verdict), "VERDICT_")
     path = (
         target or client.profile.path.parent / "attestations" / f"{reference['model']}@{reference['version']}.dsse.json"
     )
+    scan = _beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(decision.attestation)
+    if answer.scan_attestation:
+        scan.write_bytes(answer.scan_attestation)
     reasons = [
         {"rule": r.rule, "severity": r.severity, "message": r.message, "values": as_dict(r.values)}
         for r in decision.reasons
     ]
     if session.json:
-        session.document({**reference, "verdict": verdict, "reasons": reasons, "attestation": str(path)})
+        written = {"attestation": str(path), "scan_attestation": str(scan) if answer.scan_attestation else None}
+        session.document({**reference, "verdict": verdict, "reasons": reasons, **written})
     colour = {Exit.GOOD: "green", Exit.NO: "red"}.get(_VERDICT_EXITS[verdict], "yellow")
     session.say("  verdict                 ", (verdict, f"bold {colour}"))
     for reason in reasons:
         told = textwrap.shorten(f"{reason['severity']}: {reason['rule']}: {reason['message']}", REASON_WIDTH)
         session.explain(told)
     session.say(f"  attestation             {os.path.relpath(path)}")
+    if answer.scan_attestation:
+        session.say(f"  of the scan             {os.path.relpath(scan)}")
     return _VERDICT_EXITS[verdict]
+
+
+def _beside(path: Path) -> Path:
+    """Where the attestation of the scan goes: `m@1.scan.dsse.json` beside `m@1.dsse.json`."""
+    return path.with_name(f"{path.name.removesuffix('.dsse.json')}.scan.dsse.json")

@@ -28,7 +28,7 @@ from vallum.registry.v1 import model_pb2 as vallum_dot_registry_dot_v1_dot_model
 from vallum.validator.v1 import evidence_pb2 as vallum_dot_validator_dot_v1_dot_evidence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+vallum/validator/v1/validator_service.proto\x12\x13vallum.validator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fvallum/options/v1/options.proto\x1a\x1evallum/registry/v1/model.proto\x1a\"vallum/validator/v1/evidence.proto\"5\n\x0bScanRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"S\n\x0cScanResponse\x12-\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1f.vallum.validator.v1.FileReport\x12\x14\n\x0crules_digest\x18\x02 \x01(\t\")\n\x10GetReportRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\"\xcc\x03\n\x11GetReportResponse\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x31\n\x05model\x18\x02 \x01(\x0b\x32\".vallum.registry.v1.ModelReference\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .vallum.validator.v1.ReportState\x12\r\n\x05stage\x18\x04 \x01(\t\x12-\n\x04scan\x18\x05 \x01(\x0b\x32\x1f.vallum.validator.v1.ScanReport\x12\x30\n\x06\x63hecks\x18\x06 \x03(\x0b\x32 .vallum.validator.v1.CheckResult\x12\x31\n\tisolation\x18\x07 \x01(\x0b\x32\x1e.vallum.validator.v1.Isolation\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\tsignature\x18\n \x01(\x0b\x32$.vallum.validator.v1.SignatureReport\"\x13\n\x11ListChecksRequest\"q\n\x12ListChecksResponse\x12*\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x1a.vallum.validator.v1.Check\x12\x19\n\x11thresholds_digest\x18\x02 \x01(\t\x12\x14\n\x0crules_digest\x18\x03 \x01(\t\"\'\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08measures\x18\x02 \x01(\t*z\n\x0bReportState\x12\x1c\n\x18REPORT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13REPORT_STATE_QUEUED\x10\x01\x12\x18\n\x14REPORT_STATE_RUNNING\x10\x02\x12\x1a\n\x16REPORT_STATE_COMPLETED\x10\x03\x32\xc1\x02\n\x10ValidatorService\x12X\n\x04Scan\x12 .vallum.validator.v1.ScanRequest\x1a!.vallum.validator.v1.ScanResponse\"\t\xaa\xd4\x18\x05\n\x03\x01\x02\x05(\x01\x12g\n\tGetReport\x12%.vallum.validator.v1.GetReportRequest\x1a&.vallum.validator.v1.GetReportResponse\"\x0b\xaa\xd4\x18\x07\n\x05\x01\x02\x03\x04\x05\x12j\n\nListChecks\x12&.vallum.validator.v1.ListChecksRequest\x1a\'.vallum.validator.v1.ListChecksResponse\"\x0b\xaa\xd4\x18\x07\n\x05\x01\x02\x03\x04\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+vallum/validator/v1/validator_service.proto\x12\x13vallum.validator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fvallum/options/v1/options.proto\x1a\x1evallum/registry/v1/model.proto\x1a\"vallum/validator/v1/evidence.proto\"5\n\x0bScanRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"S\n\x0cScanResponse\x12-\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1f.vallum.validator.v1.FileReport\x12\x14\n\x0crules_digest\x18\x02 \x01(\t\")\n\x10GetReportRequest\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\"\xe7\x03\n\x11GetReportResponse\x12\x15\n\rsubmission_id\x18\x01 \x01(\t\x12\x31\n\x05model\x18\x02 \x01(\x0b\x32\".vallum.registry.v1.ModelReference\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .vallum.validator.v1.ReportState\x12\r\n\x05stage\x18\x04 \x01(\t\x12-\n\x04scan\x18\x05 \x01(\x0b\x32\x1f.vallum.validator.v1.ScanReport\x12\x30\n\x06\x63hecks\x18\x06 \x03(\x0b\x32 .vallum.validator.v1.CheckResult\x12\x31\n\tisolation\x18\x07 \x01(\x0b\x32\x1e.vallum.validator.v1.Isolation\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\tsignature\x18\n \x01(\x0b\x32$.vallum.validator.v1.SignatureReport\x12\x19\n\x11thresholds_digest\x18\x0b \x01(\t\"\x13\n\x11ListChecksRequest\"q\n\x12ListChecksResponse\x12*\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x1a.vallum.validator.v1.Check\x12\x19\n\x11thresholds_digest\x18\x02 \x01(\t\x12\x14\n\x0crules_digest\x18\x03 \x01(\t\"\'\n\x05\x43heck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08measures\x18\x02 \x01(\t*z\n\x0bReportState\x12\x1c\n\x18REPORT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13REPORT_STATE_QUEUED\x10\x01\x12\x18\n\x14REPORT_STATE_RUNNING\x10\x02\x12\x1a\n\x16REPORT_STATE_COMPLETED\x10\x03\x32\xc1\x02\n\x10ValidatorService\x12X\n\x04Scan\x12 .vallum.validator.v1.ScanRequest\x1a!.vallum.validator.v1.ScanResponse\"\t\xaa\xd4\x18\x05\n\x03\x01\x02\x05(\x01\x12g\n\tGetReport\x12%.vallum.validator.v1.GetReportRequest\x1a&.vallum.validator.v1.GetReportResponse\"\x0b\xaa\xd4\x18\x07\n\x05\x01\x02\x03\x04\x05\x12j\n\nListChecks\x12&.vallum.validator.v1.ListChecksRequest\x1a\'.vallum.validator.v1.ListChecksResponse\"\x0b\xaa\xd4\x18\x07\n\x05\x01\x02\x03\x04\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALIDATORSERVICE'].methods_by_name['GetReport']._serialized_options = b'\252\324\030\007\n\005\001\002\003\004\005'
   _globals['_VALIDATORSERVICE'].methods_by_name['ListChecks']._loaded_options = None
   _globals['_VALIDATORSERVICE'].methods_by_name['ListChecks']._serialized_options = b'\252\324\030\007\n\005\001\002\003\004\005'
-  _globals['_REPORTSTATE']._serialized_start=1025
-  _globals['_REPORTSTATE']._serialized_end=1147
+  _globals['_REPORTSTATE']._serialized_start=1052
+  _globals['_REPORTSTATE']._serialized_end=1174
   _globals['_SCANREQUEST']._serialized_start=202
   _globals['_SCANREQUEST']._serialized_end=255
   _globals['_SCANRESPONSE']._serialized_start=257
@@ -50,13 +50,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETREPORTREQUEST']._serialized_start=342
   _globals['_GETREPORTREQUEST']._serialized_end=383
   _globals['_GETREPORTRESPONSE']._serialized_start=386
-  _globals['_GETREPORTRESPONSE']._serialized_end=846
-  _globals['_LISTCHECKSREQUEST']._serialized_start=848
-  _globals['_LISTCHECKSREQUEST']._serialized_end=867
-  _globals['_LISTCHECKSRESPONSE']._serialized_start=869
-  _globals['_LISTCHECKSRESPONSE']._serialized_end=982
-  _globals['_CHECK']._serialized_start=984
-  _globals['_CHECK']._serialized_end=1023
-  _globals['_VALIDATORSERVICE']._serialized_start=1150
-  _globals['_VALIDATORSERVICE']._serialized_end=1471
+  _globals['_GETREPORTRESPONSE']._serialized_end=873
+  _globals['_LISTCHECKSREQUEST']._serialized_start=875
+  _globals['_LISTCHECKSREQUEST']._serialized_end=894
+  _globals['_LISTCHECKSRESPONSE']._serialized_start=896
+  _globals['_LISTCHECKSRESPONSE']._serialized_end=1009
+  _globals['_CHECK']._serialized_start=1011
+  _globals['_CHECK']._serialized_end=1050
+  _globals['_VALIDATORSERVICE']._serialized_start=1177
+  _globals['_VALIDATORSERVICE']._serialized_end=1498
 # @@protoc_insertion_point(module_scope)

@@ -47,7 +47,7 @@ class GetReportRequest(_message.Message):
     def __init__(self, submission_id: _Optional[str] = ...) -> None: ...
 
 class GetReportResponse(_message.Message):
-    __slots__ = ("submission_id", "model", "state", "stage", "scan", "checks", "isolation", "started_at", "completed_at", "signature")
+    __slots__ = ("submission_id", "model", "state", "stage", "scan", "checks", "isolation", "started_at", "completed_at", "signature", "thresholds_digest")
     SUBMISSION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class GetReportResponse(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_AT_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     submission_id: str
     model: _model_pb2.ModelReference
     state: ReportState
@@ -68,7 +69,8 @@ class GetReportResponse(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     completed_at: _timestamp_pb2.Timestamp
     signature: _evidence_pb2.SignatureReport
-    def __init__(self, submission_id: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelReference, _Mapping]] = ..., state: _Optional[_Union[ReportState, str]] = ..., stage: _Optional[str] = ..., scan: _Optional[_Union[_evidence_pb2.ScanReport, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[_evidence_pb2.CheckResult, _Mapping]]] = ..., isolation: _Optional[_Union[_evidence_pb2.Isolation, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., signature: _Optional[_Union[_evidence_pb2.SignatureReport, _Mapping]] = ...) -> None: ...
+    thresholds_digest: str
+    def __init__(self, submission_id: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelReference, _Mapping]] = ..., state: _Optional[_Union[ReportState, str]] = ..., stage: _Optional[str] = ..., scan: _Optional[_Union[_evidence_pb2.ScanReport, _Mapping]] = ..., checks: _Optional[_Iterable[_Union[_evidence_pb2.CheckResult, _Mapping]]] = ..., isolation: _Optional[_Union[_evidence_pb2.Isolation, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., signature: _Optional[_Union[_evidence_pb2.SignatureReport, _Mapping]] = ..., thresholds_digest: _Optional[str] = ...) -> None: ...
 
 class ListChecksRequest(_message.Message):
     __slots__ = ()
