@@ -47,7 +47,7 @@ TOLD = {
 }
 MATERIALS = Materials(
     model={
-        "model": "loans", "version": "1.0.0+build", "digest": DIGEST, "state": "APPROVED", "verdict": "APPROVED",
+        "model": "loans", "version": "1.0.0+build", "digest": DIGEST, "verdict": "APPROVED",
         "tier": "high", "task": "classification", "owner": "credit", "intended_use": "To decide.",
         "files": [
             {"role": "FILE_ROLE_ARTIFACT", "path": "model.pkl", "sha256": DIGEST},

@@ -186,7 +186,6 @@ def _properties(materials: Materials) -> Iterator[Document]:
     told = {
         "format": formats[0] if formats else "",
         "tier": materials.model["tier"],
-        "state": materials.model["state"],
         "verdict": materials.model["verdict"],
         "policy-digest": materials.decision.get("policy_digest", ""),
         "policy-input-digest": materials.decision.get("input_digest", ""),

@@ -14,7 +14,7 @@ from vallum.compliance.v1 import compliance_service_pb2
 from vallum.registry.v1 import model_pb2, registry_service_pb2
 from vallum.validator.v1 import validator_service_pb2
 from vallum_client.bom import Document, Materials
-from vallum_client.cli.context import as_dict, plain_enum
+from vallum_client.cli.context import as_dict
 from vallum_client.cli.documents import check_dict, scan_dict, signature_dict
 from vallum_client.client import Client
 from vallum_common.errors import Denied, NotFound
@@ -42,9 +42,8 @@ async def gather(client: Client, name: str, version: str) -> Materials:
         model = await client.registry.GetModel(registry_service_pb2.GetModelRequest(model=name, version=version))
         asked = registry_service_pb2.GetLineageRequest(model=name, version=version)
         lineage = await client.registry.GetLineage(asked)
-    state = plain_enum(model_pb2.ModelState.Name(model.state), "MODEL_STATE_")
     return Materials(
-        model={**as_dict(model), **as_dict(model.model), "state": state},
+        model={**as_dict(model), **as_dict(model.model)},
         lineage=as_dict(lineage),
         report=await _report(client, model.submission_id),
         decision=await _decision(client, model.submission_id),

@@ -207,7 +207,7 @@ def _tell(
         session.explain(told)
     session.say(f"  attestation             {os.path.relpath(path)}")
     if answer.scan_attestation:
-        session.say(f"  of the scan             {os.path.relpath(scan)}")
+        session.say(f"  scan attestation        {os.path.relpath(scan)}")
     return _VERDICT_EXITS[verdict]
 
 
