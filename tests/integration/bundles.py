@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from model_signing import signing
 from skl2onnx import to_onnx
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
@@ -111,6 +114,20 @@ class _Touch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (eval, (f"open({str(self.path)!r}, 'w').close()",))
+
+
+def signed_for_another(folder: Path) -> Path:
+    """Put a signature into a bundle that a publisher made over another model."""
+    other = folder.parent / "another-model.onnx"
+    other.write_bytes(b"another model")
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder.parent / "key.pem").write_bytes(pem)
+    signer = signing.Config().use_elliptic_key_signer(private_key=folder.parent / "key.pem")
+    signer.sign(other, folder / "model.sig")
+    with (folder / "vallum.yaml").open("a") as manifest:
+        manifest.write("signature: model.sig\n")
+    return folder
 
 
 def hostile(folder: Path, model_id: str, marker: Path) -> Path:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
 
 from . import bundles
 from .conftest import RunningPlatform, wait_until
@@ -16,6 +21,13 @@ pytestmark = pytest.mark.platform
 
 def short_types(events: list[dict[str, str]]) -> list[str]:
     return [event["type"].rpartition(".")[2] for event in events]
+
+
+def key_of_compliance(keys: Path) -> SSlibKey:
+    """The key verdicts are signed with, read as a stranger would read it."""
+    (key,) = json.loads(keys.read_text())["keys"]
+    public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "="))
+    return SSlibKey.from_crypto(public, keyid=key["kid"])
 
 
 def test_from_submission_to_quarantine_by_drift(platform: RunningPlatform, tmp_path: Path, model_id: str) -> None:
@@ -31,6 +43,11 @@ def test_from_submission_to_quarantine_by_drift(platform: RunningPlatform, tmp_p
     keys = platform.folder / "keys" / "attestation.jwks.json"
     artifact = tmp_path / "1.1.0" / "model.onnx"
     assert platform.vallum("admission", "verify", artifact, attestation, "--key", keys).code == 0
+    stranger = key_of_compliance(keys)
+    for signed in (attestation, submitted.document["scan_attestation"]):
+        Envelope.from_dict(json.loads(Path(signed).read_text())).verify([stranger], 1)
+    materials = platform.vallum("models", "bom", new).document
+    assert materials["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     other = tmp_path / "1.1.0" / "evaluation.parquet"
     assert platform.vallum("admission", "verify", other, attestation, "--key", keys).code == 1
 
@@ -81,9 +98,14 @@ def test_three_classes_in_one_tensor_go_through(platform: RunningPlatform, tmp_p
 
 def test_a_hostile_pickle_is_refused_and_never_runs(platform: RunningPlatform, tmp_path: Path, model_id: str) -> None:
     marker = tmp_path / "it-ran"
-    answer = platform.vallum("submit", bundles.hostile(tmp_path / "b", model_id, marker))
+    bundle = bundles.signed_for_another(bundles.hostile(tmp_path / "b", model_id, marker))
+    answer = platform.vallum("submit", bundle)
     assert (answer.code, answer.document["verdict"]) == (1, "REJECTED")
-    assert any(reason["rule"] == "scan-malicious" for reason in answer.document["reasons"])
+    assert {"scan-malicious", "signature-invalid"} <= {reason["rule"] for reason in answer.document["reasons"]}
+    assert answer.document["signature"]["outcome"] == "INVALID"
+    assert platform.vallum("models", "show", f"{model_id}@1.0.0").document["signature"]["outcome"] == "INVALID"
+    entries = platform.vallum("models", "bom", f"{model_id}@1.0.0").document["vulnerabilities"]
+    assert "exploitable" in {entry["analysis"]["state"] for entry in entries}
     assert not marker.exists()
     refused = platform.vallum("deploy", f"{model_id}@1.0.0", "--environment", "test")
     assert refused.code == 1
