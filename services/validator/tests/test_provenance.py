@@ -286,6 +286,12 @@ def test_somebody_certified_cannot_certify_others(authority: Authority, folder: 
     assert verified(folder, entry(certificates=[{"root": authority.root_pem}])).outcome is Outcome.UNTRUSTED
 
 
+def test_an_expired_root_certifies_nobody(tmp_path: Path, folder: Path) -> None:
+    authority = Authority(tmp_path / "old", ends=NOW - DAY)
+    signed_artifact(authority, folder)
+    assert verified(folder, entry(certificates=[{"root": authority.root_pem}])).outcome is Outcome.UNTRUSTED
+
+
 def test_an_expired_authority_certifies_nobody(authority: Authority, folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     old = certificate("old", key, (authority.root, authority.root_key), authority=True, ends=NOW - DAY)
@@ -392,12 +398,15 @@ def test_no_byte_of_a_signature_can_be_changed_unnoticed(
         assert (before.payload, before.signature) == (after.payload, after.signature)
 
 
-@pytest.fixture(scope="module")
-def signed_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Callable[[bytes], SignatureReport]]:
+@pytest.fixture(scope="module", params=["key", "certificate"])
+def signed_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[bytes, Callable[[bytes], SignatureReport]]:
     root = tmp_path_factory.mktemp("mutations")
-    acme, folder = Publisher(root / "acme"), bundle(root / "bundle")
-    signed_artifact(acme, folder)
-    publishers = load_publishers(policy(root / "policy", entry(keys=[acme.public_pem])))
+    acme, authority, folder = Publisher(root / "acme"), Authority(root / "authority"), bundle(root / "bundle")
+    signed_artifact(acme if request.param == "key" else authority, folder)
+    believed = entry(keys=[acme.public_pem], certificates=[{"root": authority.root_pem}])
+    publishers = load_publishers(policy(root / "policy", believed))
 
     def judge(content: bytes) -> SignatureReport:
         (folder / "model.sig").write_bytes(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,23 @@ async def test_progress_shows_each_stage_as_it_ends(store: MemoryStore) -> None:
     assert [report.stage for report in store.shown] == ["fetch", "scan", "scan", *CHECK_NAMES, "completed"]
     assert store.shown[2].scan == ASSESSMENT.scan
     assert [len(report.checks) for report in store.shown[3:7]] == [1, 2, 3, 4]
+    completed = store.shown[-1]
+    assert (completed.signature, completed.thresholds_digest) == (ASSESSMENT.signature, ASSESSMENT.thresholds_digest)
+
+
+async def test_the_signature_is_shown_before_the_scan(store: MemoryStore) -> None:
+    class Signed(MemoryMeasurer):
+        async def assess(
+            self, bundle: Path, artifact: SubmittedFile, on_step: Callable[[Step], Awaitable[None]]
+        ) -> Assessment:
+            await on_step(Step("signature", signature=ASSESSMENT.signature))
+            return await super().assess(bundle, artifact, on_step)
+
+    work = replace(validation(store), measurer=Signed())
+    await submit(work, store)
+    await work.work()
+    shown = [(report.stage, report.signature is not None, report.scan is not None) for report in store.shown]
+    assert shown[2:4] == [("signature", True, False), ("scan", True, True)]
 
 
 async def test_an_absent_registry_costs_no_attempt(store: MemoryStore) -> None:

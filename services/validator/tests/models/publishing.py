@@ -77,14 +77,16 @@ class Authority:
 
     Args:
         folder: where keys and certificates lie.
+        ends: when the root does.
     """
 
     folder: Path
+    ends: dt.datetime = NOW + 30 * DAY
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.root_key = ec.generate_private_key(ec.SECP384R1())
-        self.root = certificate("root", self.root_key, None, authority=True)
+        self.root = certificate("root", self.root_key, None, authority=True, ends=self.ends)
         self.between_key = ec.generate_private_key(ec.SECP256R1())
         self.between = certificate("between", self.between_key, (self.root, self.root_key), authority=True)
 
