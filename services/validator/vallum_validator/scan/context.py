@@ -35,7 +35,10 @@ def _cut(text: str, limit: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one file may cost. All are counted, none is timed: the same bytes always end the same way.
+    """What one file may cost.
+
+    The counted limits, down to `findings`, decide: the same bytes always end the same way. Memory and time are the last
+    resort, enforced from outside the parser where counting missed something.
 
     Args:
         expanded_bytes: what decompression may produce whatever the size of the file.
@@ -46,6 +49,11 @@ class Limits:
         opcodes_per_byte: and in addition this many for each byte of the file.
         pickle_items: values on the stack of a pickle at one time.
         findings: that are kept.
+        memory_bytes: private memory of the scanning process, beyond what it has at its start.
+        memory_per_byte: and in addition this many bytes for each byte of the file,
+        memory_ceiling: but never more than this.
+        seconds: of the scanning process, whatever the size of the file.
+        seconds_per_mebibyte: and in addition this many, so that a large honest file on a slow disk has its time.
     """
 
     expanded_bytes: int = 64 * 1024**2
@@ -56,6 +64,23 @@ class Limits:
     opcodes_per_byte: int = 3
     pickle_items: int = 5_000_000
     findings: int = 100
+    memory_bytes: int = 160 * 1024**2
+    memory_per_byte: int = 64
+    memory_ceiling: int = 2 * 1024**3
+    seconds: float = 4.0
+    seconds_per_mebibyte: float = 0.5
+
+    def memory(self, size_bytes: int) -> int:
+        """Bytes of private memory for the scan of a file of that size."""
+        return min(self.memory_bytes + self.memory_per_byte * size_bytes, self.memory_ceiling)
+
+    def time(self, size_bytes: int) -> float:
+        """Seconds for the scan of a file of that size."""
+        return self.seconds + self.seconds_per_mebibyte * size_bytes / 1024**2
+
+    def expansion(self, size_bytes: int) -> int:
+        """Bytes that decompression may produce from a file of that size."""
+        return self.expanded_bytes + self.ratio * size_bytes
 
 
 @dataclass(slots=True)
@@ -72,7 +97,7 @@ class Budget:
         """The budget of a file of that size."""
         return cls(
             limits=limits,
-            expanded_bytes=limits.expanded_bytes + limits.ratio * size_bytes,
+            expanded_bytes=limits.expansion(size_bytes),
             opcodes=limits.base_opcodes + limits.opcodes_per_byte * size_bytes,
             entries=limits.entries,
         )

@@ -1,29 +1,41 @@
-"""From a path to a report: opening without following tricks, hashing, scanning, and never a pass by accident."""
+"""From a path to a report: opening without following tricks, hashing, scanning, and never a pass by accident.
+
+The hash is taken here, while the scan runs apart: the digest in a report is never the word of a process that has read
+hostile bytes.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import mmap
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from vallum_common.errors import Exhausted, Invalid
-from vallum_validator.domain import FileReport, ScanReport
+from vallum_common.errors import Invalid
+from vallum_validator.domain import FileReport, ScanReport, ScanVerdict
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 from vallum_validator.scan.dispatch import check_extension, inspect
+from vallum_validator.scan.pool import Pool, usable_cores
 from vallum_validator.scan.rules import RULES
+from vallum_validator.scan.supervision import Scanning
 
 _IN_MEMORY: Final = 8 * 1024**2
 """Smaller files are read at once; larger ones are mapped, so that memory does not grow with the file."""
 _BLOCK: Final = 1024**2
+_OWN_FINDINGS: Final = 8
 
-logger = logging.getLogger(__name__)
+_READ_AGAIN: Final = frozenset({"safetensors", "onnx", "skops", "gguf", "hdf5", "keras"})
+"""The formats of `reference`."""
+_REFERENCE: Final = "vallum_validator.scan.reference"
+"""Imported where it is needed: the sandbox and its libraries come with it, and most scans do without."""
 
 
 def rules_digest() -> str:
@@ -34,18 +46,53 @@ def rules_digest() -> str:
     return total.hexdigest()
 
 
-def scan_paths(paths: Iterable[Path], *, limits: Limits | None = None) -> ScanReport:
-    """Scan each of the files.
+def scan_paths(
+    paths: Iterable[Path],
+    *,
+    limits: Limits | None = None,
+    processes: int | None = None,
+    on_report: Callable[[FileReport], None] = lambda _: None,
+    programs: Mapping[str, str] | None = None,
+) -> ScanReport:
+    """Scan each of the files, several at a time.
 
     Args:
         paths: of files; a folder is reported as no file.
         limits: for each file.
+        processes: how many at a time; `None` for one per core that this process may use.
+        on_report: told of each file when it is done, in whatever order that comes about.
+        programs: other scanners to ask for an opinion on each file: see `opinions.find`.
+
+    Returns:
+        the reports in the order of the paths.
     """
-    return ScanReport(tuple(scan_file(path, limits=limits) for path in paths), rules_digest())
+    every = tuple(paths)
+    scan = partial(_with_opinions, limits=limits, programs=programs or {})
+    at_once = min(processes or usable_cores(), len(every))
+    if len(every) > 1:
+        allowlist.shipped()  # once, not in the process of every file
+    if at_once > 1:
+        return ScanReport(Pool(every, scan, on_report=on_report).run(at_once), rules_digest())
+    reports = []
+    for path in every:
+        reports.append(scan(path))
+        on_report(reports[-1])
+    return ScanReport(tuple(reports), rules_digest())
+
+
+def _with_opinions(path: Path, *, limits: Limits | None, programs: Mapping[str, str]) -> FileReport:
+    report = scan_file(path, limits=limits)
+    if programs:
+        from vallum_validator.scan.opinions import ask  # subprocess with it, which most scans do without
+
+        return ask(report, programs)
+    return report
 
 
 def scan_file(path: Path, *, name: str | None = None, limits: Limits | None = None) -> FileReport:
     """Scan one file without running, importing or unpickling anything of it.
+
+    The bytes are judged in a child process, bounded and confined: see `supervision`.
 
     Args:
         path: of the file.
@@ -56,24 +103,25 @@ def scan_file(path: Path, *, name: str | None = None, limits: Limits | None = No
         the report; a file that cannot be read or understood is UNKNOWN, never an exception.
     """
     limits = limits or Limits()
-    ledger = Ledger(limits.findings)
-    digest, size, found = "", 0, "unknown"
+    ledger = Ledger(2 * limits.findings + _OWN_FINDINGS)
     context = Context("", 0, ledger, Budget.of(limits, 0), inspect)
+    digest, size, found = "", 0, "unknown"
     try:
         with _opened(path) as descriptor:
             before = os.fstat(descriptor)
-            digest, size = _hash(descriptor)
-            context = Context("", 0, ledger, Budget.of(limits, size), inspect)
-            with _content(descriptor, size) as data:
-                found = inspect(data, context)
-            _check_unchanged(before, os.fstat(descriptor), size, context)
-        check_extension(name or path.name, found, context)
-    except (Invalid, Exhausted) as error:
+            size = before.st_size
+            digest, count, found = _scan(descriptor, size, limits, ledger)
+            check_extension(name or path.name, found, context)
+            _read_again(path, found, ledger)
+            _check_unchanged(before, os.fstat(descriptor), count, context)
+    except Invalid as error:
         context.report("file.not-regular", error.message)
     except OSError as error:
         context.report("file.unreadable", f"{error.strerror or error}")
     except Exception:  # the last line of defence: our own bug must not pass a file
-        logger.exception("scan_failed", extra={"path": str(path)})
+        import logging
+
+        logging.getLogger(__name__).exception("scan_failed", extra={"path": str(path)})
         context.report("scan.failed", "the scanner failed on this file; see the log")
     findings = tuple(sorted(ledger.findings, key=lambda finding: (finding.member, finding.offset or 0)))
     return FileReport(name or str(path), digest, size, found, ledger.verdict, findings)
@@ -92,29 +140,59 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _hash(descriptor: int) -> tuple[str, int]:
-    total, size = hashlib.sha256(), 0
+def _scan(descriptor: int, size: int, limits: Limits, ledger: Ledger) -> tuple[str, int, str]:
+    """Hash the file here and judge it in a child; return digest, number of bytes read, and format."""
+    if size <= _IN_MEMORY:
+        data = _read(descriptor, size)
+        digest = hashlib.sha256(data).hexdigest()
+        with Scanning(lambda: memoryview(data), len(data), limits=limits, ledger=ledger) as child:
+            return digest, len(data), child.result()
+    content = partial(_mapped, descriptor, size)
+    with Scanning(content, size, limits=limits, ledger=ledger, descriptor=descriptor) as child:
+        digest, count = _hash(descriptor, size, child.listen)
+        return digest, count, child.result()
+
+
+def _read_again(path: Path, found: str, ledger: Ledger) -> None:
+    """Have the reference parser of its format open, in the sandbox, what is clean so far; its word only closes."""
+    if ledger.verdict is not ScanVerdict.CLEAN or found not in _READ_AGAIN or find_spec(_REFERENCE) is None:
+        return
+    for finding in import_module(_REFERENCE).second_reading(path, found):
+        ledger.add(finding.rule, finding.member, finding.offset, finding.message)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """The bytes of a file; one more than it is said to have, where it has."""
+    blocks, left = [], size + 1
+    while left and (block := os.read(descriptor, left)):
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)
+
+
+def _hash(descriptor: int, size: int, meanwhile: Callable[[], None]) -> tuple[str, int]:
+    """Hash at most one byte more than the file is said to have: one that grows has no end."""
+    total, count = hashlib.sha256(), 0
     buffer = memoryview(bytearray(_BLOCK))
     with open(descriptor, "rb", buffering=0, closefd=False) as stream:
-        while count := stream.readinto(buffer):
-            total.update(buffer[:count])
-            size += count
-    return total.hexdigest(), size
+        while count <= size and (more := stream.readinto(buffer[: size + 1 - count])):
+            total.update(buffer[:more])
+            count += more
+            meanwhile()
+    return total.hexdigest(), count
 
 
-@contextmanager
-def _content(descriptor: int, size: int) -> Iterator[memoryview]:
-    if size <= _IN_MEMORY:
-        yield memoryview(os.pread(descriptor, size, 0))
-        return
-    mapped = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-    try:
-        yield memoryview(mapped)
-    finally:
-        # A view may live on in a traceback; the map is closed with the last of them.
-        del mapped
+def _mapped(descriptor: int, size: int) -> memoryview:
+    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
 
 
-def _check_unchanged(before: os.stat_result, after: os.stat_result, size: int, context: Context) -> None:
-    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size) or after.st_size != size:
-        context.report("file.changed", f"{before.st_size} bytes before, {after.st_size} after, {size} read")
+def _check_unchanged(before: os.stat_result, after: os.stat_result, count: int, context: Context) -> None:
+    """Report a change; the time of the inode tells it even where somebody has set back that of the content."""
+    same = (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    )
+    if not same or count != after.st_size:
+        read = f"more than {before.st_size}" if count > before.st_size else str(count)
+        context.report("file.changed", f"{before.st_size} bytes before, {after.st_size} after, {read} read")

@@ -90,19 +90,19 @@ def expand_one(raw: memoryview, decompressor: Decompressor, budget: Budget) -> t
     """One stream at the beginning of `raw`: its content, and how many bytes it took."""
     spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed below or by the map over it
     fed = 0
-    try:
-        while not decompressor.eof:
-            block = b""
-            if decompressor.needs_input:
-                block = bytes(raw[fed : fed + _INPUT_BLOCK])
-                fed += len(block)
-                if not block:
-                    raise Invalid(f"the compressed stream ends early, after {fed} bytes")
+    while not decompressor.eof:
+        block = b""
+        if decompressor.needs_input:
+            block = bytes(raw[fed : fed + _INPUT_BLOCK])
+            fed += len(block)
+            if not block:
+                raise Invalid(f"the compressed stream ends early, after {fed} bytes")
+        try:
             output = decompressor.decompress(block, _BLOCK)
-            budget.expand(len(output))
-            spool.write(output)
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
-        raise Invalid(f"the compressed stream is damaged: {error}") from error
+        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+            raise Invalid(f"the compressed stream is damaged: {error}") from error
+        budget.expand(len(output))
+        spool.write(output)
     return _as_view(spool), fed - len(decompressor.unused_data)
 
 
