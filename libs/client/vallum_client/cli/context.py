@@ -8,19 +8,33 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
+import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vallum_common.errors import Invalid, Kind, VallumError
+from vallum_client.cli.exits import Exit, exit_of, visible
+from vallum_common.errors import Invalid
+
+__all__ = [
+    "Exit",
+    "Part",
+    "Session",
+    "as_dict",
+    "exit_of",
+    "number",
+    "options",
+    "plain_enum",
+    "session",
+    "split_version",
+]
 
 if TYPE_CHECKING:
     from vallum_client.client import Client
@@ -32,30 +46,6 @@ Part = str | tuple[str, str]
 INDENTED_WIDTH: Final = 74
 REASON_WIDTH: Final = 220
 """What people see of a reason; `--json` has all of it."""
-
-
-class Exit(IntEnum):
-    """The exit codes of every command."""
-
-    GOOD = 0
-    NO = 1
-    COULD_NOT_TELL = 2
-    WRONG_USE = 3
-    FAILED = 4
-
-
-_EXITS: Final[Mapping[Kind, Exit]] = {
-    Kind.INVALID: Exit.WRONG_USE,
-    Kind.NOT_FOUND: Exit.WRONG_USE,
-    Kind.DENIED: Exit.WRONG_USE,
-    Kind.EXHAUSTED: Exit.WRONG_USE,
-    Kind.CONFLICT: Exit.NO,
-}
-
-
-def exit_of(error: VallumError) -> Exit:
-    """The exit code for an error of the closed list."""
-    return _EXITS.get(error.kind, Exit.FAILED)
 
 
 @dataclass
@@ -125,11 +115,21 @@ class Session:
 def _visible(part: Part) -> Text:
     """Text as it is: a name in a hostile bundle may hold markup, a line of its own, or what steers a terminal."""
     text, style = (part, "") if isinstance(part, str) else part
-    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), style)
+    return Text(visible(text), style)
 
 
 session = Session()
 """The one session of this process; `cli.main` fills in the options."""
+
+
+def options(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
+    profile: Annotated[Path | None, typer.Option(help="Profile to use; default VALLUM_PROFILE or .vallum.")] = None,
+) -> None:
+    """Options of every command; they may stand before or after it."""
+    session.json = as_json
+    session.profile = profile
 
 
 def split_version(text: str) -> tuple[str, str]:

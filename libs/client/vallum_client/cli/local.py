@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from vallum_client.cli.context import Exit, number, session
-from vallum_client.cli.documents import check_dict, file_dict, scan_dict
+from vallum_client.cli.documents import check_dict, scan_dict
 from vallum_client.profile import DEFAULT_PROFILE
 from vallum_common.errors import Invalid
 
 _DATA: Final = DEFAULT_PROFILE.parent
-_VERDICT_EXITS: Final = {"CLEAN": Exit.GOOD, "MALICIOUS": Exit.NO, "UNKNOWN": Exit.COULD_NOT_TELL}
 _OUTCOME_EXITS: Final = {"PASS": Exit.GOOD, "FAIL": Exit.NO, "INCONCLUSIVE": Exit.COULD_NOT_TELL}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("up")(up)
-    app.command("scan")(scan)
+    # `main` goes straight to it; this lists it among the commands.
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    app.command("scan", context_settings=anything)(scan)
     checks = typer.Typer(no_args_is_help=True, help="The four checks, without a server.")
     checks.callback()(lambda: None)  # keeps `run` a sub-command although it is the only one
     checks.command("run")(run_checks)
@@ -105,52 +105,11 @@ def issue(
     return Exit.GOOD
 
 
-def scan(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders.")],
-    *,
-    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
-) -> int:
+def scan(context: typer.Context) -> int:
     """Scan files statically; nothing is loaded. 0 all CLEAN, 1 any MALICIOUS, 2 any UNKNOWN."""
-    from vallum_validator.scan import scan_paths
-    from vallum_validator.wire import file_message
+    from vallum_client.cli.scan import run_scan
 
-    if form not in ("table", "json"):
-        raise Invalid(f"--format must be table or json, got {form!r}")
-    missing = [path for path in paths if not (path.exists() or path.is_symlink())]
-    if missing:
-        raise Invalid(f"nothing to scan at {str(missing[0])!r}; name files or folders")
-    report = scan_paths(list(_files_in(paths)))
-    files = [file_dict(file_message(file)) for file in report.files]
-    if session.json or form == "json":
-        session.document({"files": files, "rules_digest": report.rules_digest})
-    else:
-        _tell_files(files)
-    return _VERDICT_EXITS[report.verdict.value]
-
-
-def _files_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files that are named, and all below the folders that are; links are not followed, nothing is left out."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        unreadable: list[OSError] = []
-        for folder, folders, names in os.walk(path, onerror=unreadable.append):
-            folders.sort()
-            yield from (Path(folder, name) for name in sorted(names))
-            yield from (Path(folder, name) for name in folders if Path(folder, name).is_symlink())
-        yield from (Path(error.filename) for error in unreadable)
-
-
-def _tell_files(files: list[dict[str, Any]]) -> None:
-    colours = {"CLEAN": "green", "MALICIOUS": "red", "UNKNOWN": "yellow"}
-    for file in files:
-        colour = colours[file["verdict"]]
-        session.say((f"{file['verdict']:<9}", colour), f" {file['format']:<12} {file['path']}")
-        for finding in file["findings"]:
-            member = f" {finding['member']}" if finding["member"] else ""
-            offset = f" byte {finding['offset']}" if finding["offset"] is not None else ""
-            session.explain(f"{finding['severity']:<8} {finding['rule']}{member}{offset}: {finding['message']}")
+    return run_scan([*(["--json"] if session.json else []), *context.args])
 
 
 def run_checks(

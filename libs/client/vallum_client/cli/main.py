@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Final
 
-import typer
-
-from vallum_client.cli.context import Exit, exit_of, session
+from vallum_client.cli.exits import Exit, exit_of, visible
 from vallum_common.errors import VallumError
+
+if TYPE_CHECKING:
+    import typer
 
 _VALUE_FLAGS: Final = ("--profile",)
 
@@ -34,6 +34,10 @@ manifest take longer to import than most commands take to run."""
 
 def build_app(command: str) -> typer.Typer:
     """The command line, with the one command that was typed, or with all where none of ours was."""
+    import typer
+
+    from vallum_client.cli.context import options
+
     app = typer.Typer(
         name="vallum",
         help="The gate and the watch for machine-learning models.",
@@ -49,18 +53,9 @@ def build_app(command: str) -> typer.Typer:
     return app
 
 
-def options(
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
-    profile: Annotated[Path | None, typer.Option(help="Profile to use; default VALLUM_PROFILE or .vallum.")] = None,
-) -> None:
-    """Options of every command; they may stand before or after it."""
-    session.json = as_json
-    session.profile = profile
-
-
 def main() -> None:
     """Run the command and exit with its code; an error is one line on stderr."""
+    gc.disable()  # while modules are imported there is nothing to collect, only to look through
     raise SystemExit(run(sys.argv[1:]))
 
 
@@ -75,17 +70,11 @@ def run(arguments: list[str]) -> int:
     """
     ordered = _options_first(arguments)
     try:
-        outcome = build_app(_command(ordered))(ordered, standalone_mode=False, prog_name="vallum")
-        return int(outcome or Exit.GOOD)
-    except typer.TyperException as error:
-        text = str(error)
-        # A group without a command is answered with its help, which is no error message.
-        sys.stderr.write(text + "\n" if text.startswith("Usage:") else f"vallum: {text}\n")
-        return Exit.WRONG_USE
+        return _scan(ordered) if _command(ordered) == "scan" else _run(ordered)
     except VallumError as error:
-        sys.stderr.write(f"vallum: {error.message}\n")
+        sys.stderr.write(f"vallum: {visible(error.message)}\n")
         return exit_of(error)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return Exit.FAILED
     except BrokenPipeError:
         # Who reads the output has enough; that is no error, but Python would complain at exit.
@@ -93,9 +82,36 @@ def run(arguments: list[str]) -> int:
         return Exit.GOOD
     except Exception as error:  # noqa: BLE001 (the edge: a traceback ends with 1, "done, and the answer is no")
         if os.environ.get("VALLUM_DEBUG"):
+            import traceback
+
             traceback.print_exc()
-        detail = str(error) or "no more is known"
-        sys.stderr.write(f"vallum: {type(error).__name__}: {detail.splitlines()[0]}; VALLUM_DEBUG=1 shows where\n")
+        detail = (str(error) or "no more is known").splitlines()[0]
+        sys.stderr.write(f"vallum: {type(error).__name__}: {visible(detail)}; VALLUM_DEBUG=1 shows where\n")
+        return Exit.FAILED
+
+
+def _scan(ordered: list[str]) -> int:
+    """Without typer: it takes longer to import than a small file to scan, and a hook scans many small files."""
+    from vallum_client.cli.scan import run_scan
+
+    place = next(place for place in range(len(ordered)) if _command(ordered[: place + 1]))
+    return run_scan([*ordered[:place], *ordered[place + 1 :]])
+
+
+def _run(ordered: list[str]) -> int:
+    import typer
+
+    try:
+        app = build_app(_command(ordered))
+        gc.enable()
+        outcome = app(ordered, standalone_mode=False, prog_name="vallum")
+        return int(outcome or Exit.GOOD)
+    except typer.TyperException as error:
+        text = str(error)
+        # A group without a command is answered with its help, which is no error message.
+        sys.stderr.write(text + "\n" if text.startswith("Usage:") else f"vallum: {visible(text)}\n")
+        return Exit.WRONG_USE
+    except typer.Abort:
         return Exit.FAILED
 
 
