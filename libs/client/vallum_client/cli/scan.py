@@ -237,4 +237,6 @@ def _lines(file: FileReport, *, colour: bool) -> Iterator[str]:
         member = f" {finding.member}" if finding.member else ""
         offset = "" if finding.offset is None else f" byte {finding.offset}"
         text = visible(f"{finding.severity.value:<8} {finding.rule}{member}{offset}: {finding.message}")
-        yield from textwrap.wrap(text, _WIDTH - 2, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        yield from textwrap.wrap(
+            text, _WIDTH - 2, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
+        )

@@ -8,6 +8,7 @@ has it; resource limits hold everywhere. On systems other than Linux the limits 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -94,7 +95,7 @@ def _leave_the_terminal() -> None:
 
 
 def _limit(limits: Limits, size_bytes: int, highest: int) -> None:
-    seconds = int(limits.time(size_bytes)) + 1
+    seconds = math.ceil(limits.processor_s(size_bytes))
     bounds = {
         # Not RLIMIT_AS: a mapped file takes address space and no memory. This counts what is private and writable.
         resource.RLIMIT_DATA: private_bytes() + limits.memory(size_bytes),

@@ -52,8 +52,10 @@ class Limits:
         memory_bytes: private memory of the scanning process, beyond what it has at its start.
         memory_per_byte: and in addition this many bytes for each byte of the file,
         memory_ceiling: but never more than this.
-        seconds: of the scanning process, whatever the size of the file.
-        seconds_per_mebibyte: and in addition this many, so that a large honest file on a slow disk has its time.
+        seconds: of processor time, whatever the size of the file.
+        seconds_per_mebibyte: and in addition this many.
+        patience: by the clock the scan may take so many times its processor time: a busy machine must not make honest
+            files UNKNOWN.
     """
 
     expanded_bytes: int = 64 * 1024**2
@@ -67,16 +69,21 @@ class Limits:
     memory_bytes: int = 160 * 1024**2
     memory_per_byte: int = 64
     memory_ceiling: int = 2 * 1024**3
-    seconds: float = 4.0
-    seconds_per_mebibyte: float = 0.5
+    seconds: float = 3.0
+    seconds_per_mebibyte: float = 1.0
+    patience: float = 4.0
 
     def memory(self, size_bytes: int) -> int:
         """Bytes of private memory for the scan of a file of that size."""
         return min(self.memory_bytes + self.memory_per_byte * size_bytes, self.memory_ceiling)
 
-    def time(self, size_bytes: int) -> float:
-        """Seconds for the scan of a file of that size."""
+    def processor_s(self, size_bytes: int) -> float:
+        """Seconds of processor time for the scan of a file of that size."""
         return self.seconds + self.seconds_per_mebibyte * size_bytes / 1024**2
+
+    def wall_s(self, size_bytes: int) -> float:
+        """Seconds by the clock for the scan of a file of that size."""
+        return self.patience * self.processor_s(size_bytes)
 
     def expansion(self, size_bytes: int) -> int:
         """Bytes that decompression may produce from a file of that size."""

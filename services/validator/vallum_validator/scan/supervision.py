@@ -64,7 +64,7 @@ class Scanning:
         self._format = ""
         self._buffer = bytearray()
         self._heard = 0
-        self._allowed_s = limits.time(size_bytes)
+        self._allowed_s = limits.wall_s(size_bytes)
         self._deadline = time.monotonic() + self._allowed_s
         self._spool = _folder()
         reading, writing = os.pipe()
@@ -207,7 +207,7 @@ def _how(status: int) -> tuple[str, str]:
     """The finding that says how a child ended which did not come to its verdict."""
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGXCPU:
-        return "limit.wall-time", "the scan took more processor time than it may and was ended"
+        return "limit.wall-time", "the scan took more processor time than a file of this size may, and was ended"
     if code >= 0:
         return "scan.failed", f"the scanning process ended with code {code} and without a verdict"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
