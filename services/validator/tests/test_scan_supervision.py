@@ -60,7 +60,7 @@ def fan_out(levels: int, width: int) -> bytes:
     """A zip of zips of zips, which takes more time to walk through than it has bytes."""
     content = b"x" * 1000
     for _ in range(levels):
-        content = zipped(**{f"{number}.zip": content for number in range(width)})
+        content = zipped(**{f"{number}": content for number in range(width)})
     return content
 
 
@@ -222,10 +222,10 @@ class TestAnswers:
 
     def test_what_was_found_before_the_end_is_not_lost(self, tmp_path: Path) -> None:
         file = tmp_path / "model.zip"
-        file.write_bytes(zipped(**{"a.pkl": b"\x80\x02cos\nsystem\n.", "b.zip": fan_out(5, 14)}))
+        file.write_bytes(zipped(**{"a.pkl": b"\x80\x02cos\nsystem\n.", "b": fan_out(5, 14)}))
         report = scan_file(file, limits=Limits(seconds=1, entries=10**9))
         assert report.verdict is ScanVerdict.MALICIOUS
-        assert {finding.rule for finding in report.findings} == {"limit.wall-time", "pickle.global-denied"}
+        assert {finding.rule for finding in report.findings} >= {"limit.wall-time", "pickle.global-denied"}
         assert len(report.sha256) == 64
 
     def test_findings_that_are_not_kept_count(self, tmp_path: Path) -> None:

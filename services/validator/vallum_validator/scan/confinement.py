@@ -14,8 +14,8 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,7 @@ _TCP_RIGHTS: Final = 0b11
 _SCOPES: Final = 0b11
 """Abstract sockets and signals."""
 
+_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _SPARE_DESCRIPTORS: Final = 64
 
 
@@ -51,6 +52,16 @@ class _Ruleset(ctypes.Structure):
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold signals back around a fork, or a Ctrl-C could make the child go on with the work of its parent."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def confine(limits: Limits, size_bytes: int, *, parent: int, keep: Iterable[int], spool: str | None) -> None:
@@ -87,8 +98,9 @@ def end_with(parent: int) -> None:
 def _leave_the_terminal() -> None:
     """Neither the terminal's signals nor its input and output are for this process."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from vallum_validator.domain import FileReport, Finding, ScanVerdict, Severity
-from vallum_validator.scan.confinement import end_with
+from vallum_validator.scan.confinement import end_with, signals_held
 from vallum_validator.scan.rules import RULES
 
 _INDEX: Final = struct.Struct("<I")
@@ -102,18 +102,20 @@ class Pool:
         their_asking, asking = os.pipe()
         answering, their_answering = os.pipe()
         parent = os.getpid()
-        process = os.fork()
-        if process == 0:
-            self._work(parent, their_asking, their_answering, unused=(asking, answering))
+        with signals_held():
+            process = os.fork()
+            if process == 0:
+                self._work(parent, their_asking, their_answering, unused=(asking, answering))
+            self._workers[answering] = worker = _Worker(process, asking, answering, index)
         os.close(their_asking)
         os.close(their_answering)
-        self._workers[answering] = worker = _Worker(process, asking, answering, index)
         self._ask(worker, index)
 
     def _work(self, parent: int, asking: int, answering: int, *, unused: tuple[int, ...]) -> NoReturn:
         """The worker, from its birth to its end."""
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             end_with(parent)
             if self._spool:
                 tempfile.tempdir = self._spool.name  # emptied by the parent, however we end

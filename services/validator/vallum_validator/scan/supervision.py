@@ -25,7 +25,7 @@ from typing import Any, Final, NoReturn
 
 from vallum_common.errors import Invalid
 from vallum_validator.domain import ScanVerdict
-from vallum_validator.scan.confinement import confine
+from vallum_validator.scan.confinement import confine, signals_held
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 from vallum_validator.scan.dispatch import inspect
 from vallum_validator.scan.rules import RULES
@@ -41,7 +41,7 @@ _MOMENT_S: Final = 0.5
 
 
 class Scanning:
-    """The scan of one file, in a child process that runs from the construction on; use it as a context manager.
+    """The scan of one file, in a child process; use it as a context manager.
 
     Args:
         content: gives the bytes; called in the child.
@@ -60,29 +60,42 @@ class Scanning:
         ledger: Ledger,
         descriptor: int | None = None,
     ) -> None:
-        self._limits, self._size, self._ledger = limits, size_bytes, ledger
+        self._content, self._size, self._limits = content, size_bytes, limits
+        self._ledger, self._descriptor = ledger, descriptor
         self._format = ""
         self._buffer = bytearray()
         self._heard = 0
+        self._child = 0
+        self._reading = -1
+        self._spool: str | None = None
         self._allowed_s = limits.wall_s(size_bytes)
-        self._deadline = time.monotonic() + self._allowed_s
-        self._spool = _folder()
-        reading, writing = os.pipe()
-        kept = [writing] if descriptor is None else [writing, descriptor]
-        give_up = partial(confine, limits, size_bytes, parent=os.getpid(), keep=kept, spool=self._spool)
-        self._child = os.fork()
-        if self._child == 0:
-            _judge(content, give_up, Budget.of(limits, size_bytes), writing)
-        os.close(writing)
-        self._reading = reading
-        self._poll = select.poll()
-        self._poll.register(reading, select.POLLIN)
 
     def __enter__(self) -> Scanning:
+        try:
+            self._start()
+        except BaseException:  # a Ctrl-C, too, must leave nothing behind
+            self._end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
+
+    def _start(self) -> None:
+        self._spool = _folder()
+        self._reading, writing = os.pipe()
+        kept = [writing] if self._descriptor is None else [writing, self._descriptor]
+        give_up = partial(confine, self._limits, self._size, parent=os.getpid(), keep=kept, spool=self._spool)
+        self._deadline = time.monotonic() + self._allowed_s
+        try:
+            with signals_held():
+                self._child = os.fork()
+                if self._child == 0:
+                    _judge(self._content, give_up, Budget.of(self._limits, self._size), writing)
+        finally:
+            os.close(writing)
+        self._poll = select.poll()
+        self._poll.register(self._reading, select.POLLIN)
 
     def listen(self) -> None:
         """Take what the child has said by now, without waiting: a child that is not heard stops at a full pipe."""
@@ -160,14 +173,15 @@ class Scanning:
     def _end(self, *, patience_s: float = 0.0) -> int:
         """Reap the child, killing it when it is not gone by itself; return its status, 0 the second time."""
         child, self._child = self._child, 0
-        if not child:
-            return 0
+        reading, self._reading = self._reading, -1
+        spool, self._spool = self._spool, None
         try:
-            os.close(self._reading)
-            return _reap(child, patience_s)
+            if reading >= 0:
+                os.close(reading)
+            return _reap(child, patience_s) if child else 0
         finally:
-            if self._spool:
-                shutil.rmtree(self._spool, ignore_errors=True)
+            if spool:
+                shutil.rmtree(spool, ignore_errors=True)
 
 
 def _folder() -> str | None:
