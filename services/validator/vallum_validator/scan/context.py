@@ -22,11 +22,25 @@ _MAX_MESSAGE: Final = 1_000
 
 def shown(value: object) -> str:
     """The `repr` of a value from a hostile file, cut to a length a person can read."""
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = "a value nested too deeply to show"
-    return _cut(text, MAX_SHOWN)
+    return _cut(_sketch(value, 4), MAX_SHOWN)
+
+
+def _sketch(value: object, depth: int) -> str:
+    """A `repr` whose cost has a bound: a pickle of forty opcodes is a tuple of 2^40 values, or a number of a million
+    digits."""
+    if isinstance(value, str | bytes) and len(value) > _MAX_MESSAGE:
+        return f"{value[:_MAX_MESSAGE]!r}… ({len(value)})"
+    if isinstance(value, int) and value.bit_length() > _MAX_MESSAGE:
+        return f"a number of {value.bit_length()} bits"
+    if type(value) is not tuple:
+        try:
+            return repr(value)
+        except RecursionError:
+            return "a value nested too deeply to show"
+    if value and not depth:
+        return "(…)"
+    parts = [_sketch(item, depth - 1) for item in value[:8]]
+    return f"({', '.join(parts)}{', …' if len(value) > 8 else ',' if len(value) == 1 else ''})"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -71,6 +71,8 @@ _LIST: Final = (
     Rule("pickle.call-unlisted", _UNKNOWN, _HIGH, "A callable is called that is not on an allow-list of callables."),
     Rule("pickle.call-of-result", _MALICIOUS, _CRITICAL, "The result of a call is itself called."),
     Rule("pickle.build-on-global", _MALICIOUS, _CRITICAL, "BUILD changes a class, function or module."),
+    Rule("pickle.class-changed", _MALICIOUS, _CRITICAL, "BUILD makes an object one of another class."),
+    Rule("pickle.companion-file", _UNKNOWN, _HIGH, "The loader reads another file, with whatever pickle is in it."),
     Rule("pickle.store-in-global", _MALICIOUS, _CRITICAL, "Items are stored in a class, function or module."),
     Rule("pickle.extension-code", _UNKNOWN, _HIGH, "EXT names a global by a number only the loading process knows."),
     Rule("pickle.persistent-id", _UNKNOWN, _HIGH, "A persistent id is resolved by the loading program."),

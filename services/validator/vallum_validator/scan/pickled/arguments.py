@@ -24,6 +24,8 @@ class Objection:
     malicious: bool = False
 
 
+_MAX_NAME: Final = 1000
+
 ArgumentRule = Callable[[Any, Allowlist], Objection | None]
 
 
@@ -53,9 +55,11 @@ def _default_factory(arguments: Any, _: Allowlist) -> Objection | None:
 def _reconstructor(arguments: Any, _: Allowlist) -> Objection | None:
     if isinstance(arguments, tuple) and len(arguments) == 3:
         cls, base, _state = arguments
-        if all(isinstance(part, Global) and part.grade >= Grade.CLASS for part in (cls, base)):
+        listed = isinstance(cls, Global) and cls.grade >= Grade.CLASS
+        # It calls base.__init__(instance, state), the constructor.
+        if listed and isinstance(base, Global) and base.grade >= Grade.CALLABLE:
             return None
-    return Objection(f"needs two listed classes and a state, got {shown(arguments)}")
+    return Objection(f"needs a listed class, a listed callable as its base and a state, got {shown(arguments)}")
 
 
 def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
@@ -63,7 +67,7 @@ def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
     if not (isinstance(arguments, tuple) and len(arguments) in (2, 3)):
         return Objection(f"needs an object and a name, got {shown(arguments)}")
     target, name = arguments[:2]
-    if not isinstance(name, str):
+    if not isinstance(name, str) or len(name) > _MAX_NAME:
         return Objection(f"the name of the attribute is computed: {shown(name)}", malicious=True)
     if isinstance(target, Global):
         dotted = f"{target.name}.{name}"
@@ -74,6 +78,47 @@ def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
             f"takes {shown(f'{target.path}.{name}')}", malicious=grade is Grade.DENIED or name.startswith("_")
         )
     return Objection(f"takes the attribute {name!r} of {shown(target)}", malicious=name.startswith("_"))
+
+
+def _rebuilt(arguments: Any, allowlist: Allowlist) -> Objection | None:
+    """It calls its first argument with its second."""
+    if not (isinstance(arguments, tuple) and len(arguments) == 4):
+        return Objection(f"needs a function, a class, arguments and a state, got {shown(arguments)}")
+    function, inner = arguments[0], arguments[2]
+    if not (isinstance(function, Global) and function.grade >= Grade.CALLABLE):
+        return Objection(f"its first argument must be a listed callable, got {shown(function)}")
+    if function.path == "torch._tensor._rebuild_from_type_v2":
+        return Objection("calls itself", malicious=True)
+    rule = ARGUMENT_RULES.get(function.path)
+    return rule(inner, allowlist) if rule else None
+
+
+_BIT_GENERATORS: Final = "numpy.random._pickle.__bit_generator_ctor"
+
+
+def _generator(arguments: Any, _: Allowlist) -> Objection | None:
+    """Its second argument is called with the first."""
+    if not isinstance(arguments, tuple):
+        return Objection(f"needs a name, got {shown(arguments)}")
+    maker = arguments[1] if len(arguments) > 1 else None
+    if maker is None or (isinstance(maker, Global) and maker.path == _BIT_GENERATORS):
+        return None
+    return Objection(f"calls {shown(maker)} with {shown(arguments[0])}", malicious=isinstance(maker, Global))
+
+
+def _bit_generator(arguments: Any, _: Allowlist) -> Objection | None:
+    """Where its argument is a class, it is called."""
+    first = _first(arguments)
+    if first is None or isinstance(first, str) or (isinstance(first, Global) and first.grade >= Grade.CALLABLE):
+        return None
+    return Objection(f"calls {shown(first)}")
+
+
+def _type_of(arguments: Any, _: Allowlist) -> Objection | None:
+    """`type(None)` is how the class of None is pickled; with three arguments it makes a class."""
+    if isinstance(arguments, tuple) and len(arguments) == 1:
+        return None
+    return Objection(f"makes a class: {shown(arguments)}", malicious=True)
 
 
 def _ufunc(arguments: Any, allowlist: Allowlist) -> Objection | None:
@@ -115,7 +160,12 @@ ARGUMENT_RULES: Final[Mapping[str, ArgumentRule]] = {
     **dict.fromkeys(_CLASS_FIRST, _needs(Grade.CLASS)),
     "copyreg._reconstructor": _reconstructor,
     "builtins.getattr": _getattr,
-    "torch._tensor._rebuild_from_type_v2": _needs(Grade.CALLABLE),
+    "builtins.type": _type_of,
+    "torch._tensor._rebuild_from_type_v2": _rebuilt,
+    "torch._utils._rebuild_wrapper_subclass": _needs(Grade.CLASS),
+    "numpy.random._pickle.__generator_ctor": _generator,
+    "numpy.random._pickle.__randomstate_ctor": _generator,
+    _BIT_GENERATORS: _bit_generator,
     "functools.partial": _needs(Grade.REFERENCE),
     "collections.defaultdict": _default_factory,
     "numpy._core._ufunc_reconstruct": _ufunc,

@@ -17,7 +17,10 @@ from vallum_validator.scan.pickled.machine import Machine
 from vallum_validator.scan.pickled.values import Container, Instance
 
 WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
-_DTYPE: Final = re.compile(r"[<>|=]?([?biufcmMSUVO])([0-9]{0,9})$")
+_DTYPE: Final = re.compile(r"[<>|=]?([biufcmMSUVO])([0-9]{1,9})\Z")
+"""As numpy pickles it: kind and size. `i` alone is a type of four bytes, `M` one of eight."""
+_FLAGGED: Final = (3, 4)
+"""The versions of the state of a dtype in which its flags are taken from the stream."""
 _CHARACTER_WIDTH: Final = {"U": 4}
 _HAS_OBJECT: Final = 1
 
@@ -79,12 +82,16 @@ def dtype_size(dtype: Any) -> tuple[int, bool]:
         raise Invalid(f"the dtype of an array must be a numpy.dtype, got {shown(dtype)} with {shown(arguments)}")
     kind, size = match[1], int(match[2] or 1) * _CHARACTER_WIDTH.get(match[1], 1)
     state = dtype.state
-    if kind == "O":
-        return size, True
     if state is None:
-        return size, False
-    if not isinstance(state, tuple) or len(state) < 8:
-        raise Invalid(f"the state of dtype {code!r} must have eight parts or more, got {shown(state)}")
-    if kind in "VSU" and state[5] not in (-1, size):
-        raise Invalid(f"dtype {code!r} says its size is {state[5]!r}")
-    return size, bool(kind == "V" and isinstance(state[7], int) and state[7] & _HAS_OBJECT)
+        return size, kind == "O"
+    if not isinstance(state, tuple) or len(state) < 8 or state[0] not in _FLAGGED or type(state[7]) is not int:
+        raise Invalid(f"the state of dtype {code!r} must have version 3 or 4 and eight parts, got {shown(state)}")
+    if kind in "VSU" and state[5] != size:
+        raise Invalid(f"dtype {code!r} says its size is {shown(state[5])}")
+    # numpy believes the flags, whatever the kind is.
+    has_object = bool(state[7] & _HAS_OBJECT)
+    if has_object != (kind == "O") and kind != "V":
+        raise Invalid(
+            f"dtype {code!r} says by its flags {state[7]} that it {'holds' if has_object else 'is no'} object"
+        )
+    return size, has_object

@@ -1,19 +1,22 @@
 """Runs of plain data, passed over by one regular expression instead of an opcode at a time.
 
 A pickle of a million strings is four million opcodes, and Python takes a quarter of a microsecond for each; the
-expression takes a quarter of that. It matches only opcodes that push data, note it in the memo, or close a list, dict
-or tuple that was opened inside the run, so the run cannot touch what lies below it on the stack. Its values and memo
-entries are worked out later, by the machine itself, if anything asks for one.
+expression takes a tenth of that. It matches only opcodes that push data, note it in the memo, or pack it into
+containers that were opened inside the run, so a run cannot touch what lies below it on the stack, and names, calls and
+changes nothing. Its values and memo entries are worked out later, by the machine itself, if anything asks for one.
+
+Inside a mark no values are counted: where an opcode finds too few there, the real unpickler stops with an error.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-MIN_BYTES: Final = 64 * 1024
+from vallum_validator.scan.pickled.values import Container, Run
+
+MIN_BYTES: Final = 256 * 1024
 """Below this the machine is done before the expressions are compiled."""
 CHUNK: Final = 64 * 1024
 """A run is at most this long, so that working one out stays cheap."""
@@ -22,23 +25,9 @@ BYTES_PER_STEP: Final = 8
 _WORTH_IT: Final = 32
 _LENGTHS: Final = 64
 _MEMO: Final = rb"(?:\x94|q.|r.{4})?+"
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """Data between two offsets, and what is known of it by now.
-
-    Args:
-        start: of its first opcode.
-        end: behind its last.
-        memo_base: how many entries the memo had before it.
-        values: what it leaves on the stack.
-    """
-
-    start: int
-    end: int
-    memo_base: int = 0
-    values: list[Any] | None = None
+_EMPTY: Final = {0x5D: "list", 0x7D: "dict", 0x8F: "set"}
+_PLAIN_INDICES: Final = 256
+"""Memo indices below this are written in one byte."""
 
 
 def _counted(suffix: bytes = b"", lengths: int = _LENGTHS) -> bytes:
@@ -47,38 +36,66 @@ def _counted(suffix: bytes = b"", lengths: int = _LENGTHS) -> bytes:
     return b"(?:" + b"|".join(parts) + b")"
 
 
-def _token(memo: bytes) -> bytes:
-    """An opcode that pushes data, with its note in the memo."""
-    short = rb"[\x8cCU]" + _counted() + rb"|K.|h.|M..|[N\x88\x89]"
-    long = rb"J.{4}|G.{8}|j.{4}|X" + _counted(rb"\x00\x00\x00") + rb"|\x8a" + _counted(lengths=17) + rb"|[\x8f)]"
-    return b"(?:(?:" + short + b"|" + long + b")" + memo + rb"|[\]}]" + memo + rb"(?!\())"
+def _scalar(memo: bytes) -> bytes:
+    """An opcode that pushes one value, with its note in the memo."""
+    short = rb"[\x8cCU]" + _counted() + rb"|K.|h.|M..|[N\x88\x89)]|J.{4}|G.{8}|j.{4}"
+    long = b"X" + _counted(rb"\x00\x00\x00") + rb"|\x8a" + _counted(lengths=17)
+    return b"(?:(?:" + short + b"|" + long + b")" + memo + b")"
+
+
+def _container(item: bytes) -> bytes:
+    """A container with everything in it; `item` is what may be in it."""
+    marked = rb"\((?:" + item + rb"|[\x85-\x87]" + _MEMO + b")*+"
+    one = b"(?:" + _scalar(_MEMO) + item + b"s|" + item + b"a)"
+    opened = rb"[\]}\x8f]" + _MEMO + b"(?:(?:" + marked + rb"[eu\x90])++|" + one + rb"|(?![(a]))"
+    return b"(?>" + opened + b"|" + marked + rb"[tld\x91]" + _MEMO + b")"
 
 
 @cache
-def _run_expression() -> re.Pattern[bytes]:
-    token = _token(_MEMO)
-    # One token, or two or more of them packed by a tuple opcode that finds enough values right before it.
-    more = token + token + rb"*+(?:[\x85-\x87]" + _MEMO + b")?+"
-    level = b"(?>" + token + rb"(?:\x85" + _MEMO + b"|" + token + rb"(?:\x86" + _MEMO + b"|" + more + b")?+)?+)"
-    opened = rb"\]" + _MEMO + rb"\(" + level + rb"*+e|}" + _MEMO + rb"\(" + level + rb"*+u|\(" + level + rb"*+[tld]"
-    run = b"(?>" + level + b"|(?:" + opened + b")" + _MEMO + b")*+"
-    return re.compile(run, re.DOTALL)
+def _expressions() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """For a run, and for one list, dict or set."""
+    scalar = _scalar(_MEMO)
+    container = _container(b"(?>" + scalar + b"|" + _container(scalar) + b")")
+    # One value, or two or more of them packed by a tuple opcode that finds enough values right before it.
+    more = scalar + scalar + rb"*+(?:[\x85-\x87]" + _MEMO + b")?+"
+    level = b"(?>" + scalar + rb"(?:\x85" + _MEMO + b"|" + scalar + rb"(?:\x86" + _MEMO + b"|" + more + b")?+)?+)"
+    run = b"(?>" + level + b"|" + container + b")*+"
+    return re.compile(run, re.DOTALL), re.compile(rb"(?=[\]}\x8f])" + container, re.DOTALL)
 
 
 @cache
 def _note_expression() -> re.Pattern[bytes]:
-    return re.compile(b"(?:" + _token(b"") + rb"|[\x85-\x87(uetld\]}])(\x94|q.|r.{4})?+", re.DOTALL)
+    return re.compile(b"(?:" + _scalar(b"") + rb"|[\x85-\x87(uetldas\]}\x8f-\x91])(\x94|q.|r.{4})?+", re.DOTALL)
 
 
-def match(data: memoryview, start: int, limit: int) -> Run | None:
-    """The run between `start` and `limit`, or `None` where it is too short to be worth it."""
-    found = _run_expression().match(data, start, min(start + CHUNK, limit))
+def match(data: memoryview, start: int, limit: int, *, single: bool) -> Run | None:
+    """The run between `start` and `limit`, or `None` where it is too short to be worth it.
+
+    Args:
+        data: all bytes of the pickle.
+        start: where the run begins.
+        limit: where it must end.
+        single: whether it may be one container only, which then has a stand-in.
+    """
+    found = _expressions()[single].match(data, start, min(start + CHUNK, limit))
     end = found.end() if found else start
-    return Run(start, end) if end - start >= _WORTH_IT else None
+    if end - start < _WORTH_IT:
+        return None
+    run = Run(start, end)
+    if single:
+        run.stand_in = Container(_EMPTY[data[start]], run=run)
+    return run
 
 
 def notes(data: memoryview, run: Run) -> int | None:
-    """How many entries a run adds to the memo; `None` where it names their numbers itself."""
+    """How many entries a run adds to the memo; `None` where it names other numbers than the next ones."""
     found = _note_expression().findall(data, run.start, run.end)
     count: int = found.count(b"\x94")
-    return count if count + found.count(b"") == len(found) else None
+    named = len(found) - found.count(b"") - count
+    if not named:
+        return count
+    if count or run.memo_base < _PLAIN_INDICES:
+        return None
+    numbers = b"".join(found)
+    expected = b"".join(b"r%b" % index.to_bytes(4, "little") for index in range(run.memo_base, run.memo_base + named))
+    return named if numbers == expected else None

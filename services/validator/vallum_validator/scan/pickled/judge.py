@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Final
 
-from vallum_common.errors import Invalid
+from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
-from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.context import MAX_SHOWN, Context, shown
 from vallum_validator.scan.pickled.arguments import ARGUMENT_RULES
 from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance
 
@@ -20,7 +21,17 @@ _PAYLOAD: Final = re.compile(
 _NUMPY_PARTS: Final = frozenset({"dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer"})
 """Arrays of objects in joblib files are pickles with a memo of their own. Read on by plain pickle they name these in
 modules that are any text of the file; the import fails."""
+_REPORT_COST: Final = 30
+"""Opcodes charged for a finding: its message takes as long to write."""
+_TEXT_PER_STEP: Final = 16
+"""Characters that are looked at for the cost of one opcode."""
+_DEPTH: Final = 5
+_MAX_LOOKED_AT: Final = 1000
 _SCRIPT_MODULES: Final = frozenset({"torch.jit._pickle", "torch._utils"})
+COMPANIONS: Final = frozenset(
+    {"joblib.numpy_pickle_compat.NDArrayWrapper", "joblib.numpy_pickle_compat.ZNDArrayWrapper"}
+)
+"""joblib before 0.10 kept each array in a file of its own, which today's joblib still loads, pickles in it included."""
 _GIVES_TEXT: Final = frozenset({"builtins.str", "builtins.getattr"})
 
 
@@ -53,49 +64,48 @@ class Judge:
         self.named: set[str] = set()
         self.storages: dict[str, tuple[Any, ...]] = {}
 
-    def name(self, offset: int, module: str, name: str) -> Global:
+    def _report(self, rule: str, opcode: str, message: str, offset: int) -> None:
+        self._context.budget.step(_REPORT_COST)
+        self._context.report(rule, f"{opcode} {message}", offset)
+
+    def name(self, offset: int, opcode: str, module: str, name: str) -> Global:
         """Grade a global and report it where it may not be named."""
+        self._context.budget.step((len(module) + len(name)) // _TEXT_PER_STEP)
         grade = self._allowlist.grade(module, name)
         if self._reading is Reading.SCRIPT and (module.partition(".")[0] == "__torch__" or module in _SCRIPT_MODULES):
             grade = Grade.CALLABLE
         found = Global(module, name, grade, offset)
         if self._reading is Reading.PLAIN and found.grade is Grade.UNLISTED and name in _NUMPY_PARTS:
             raise Invalid(f"no module {shown(module)} has {name!r}")
-        self.named.add(found.path)
+        self.named.add(found.path[:MAX_SHOWN])
         if found.grade is Grade.DENIED:
-            self._context.report(
-                "pickle.global-denied", f"names {shown(found.path)}, which is never part of a model", offset
-            )
+            what = f"names {shown(found.path)}, which is never part of a model"
+            self._report("pickle.global-denied", opcode, what, offset)
         elif found.grade is Grade.UNLISTED:
-            self._context.report(
-                "pickle.global-unlisted", f"names {shown(found.path)}, which no allow-list knows", offset
-            )
+            what = f"names {shown(found.path)}, which no allow-list knows"
+            self._report("pickle.global-unlisted", opcode, what, offset)
         return found
 
     def name_computed(self, offset: int, module: Any, name: Any) -> Any:
         """Report a global whose name is no text; where it is plain data the real unpickler fails."""
         if all(isinstance(part, str) or _may_be_text(part) for part in (module, name)):
-            self._context.report(
-                "pickle.global-computed", f"STACK_GLOBAL with a computed name: {shown(module)}, {shown(name)}", offset
-            )
+            what = f"with a computed name: {shown(module)}, {shown(name)}"
+            self._report("pickle.global-computed", "STACK_GLOBAL", what, offset)
             return Instance("a computed global")
         raise Invalid(f"STACK_GLOBAL at offset {offset} needs two texts, got {shown(module)} and {shown(name)}")
 
     def call(self, offset: int, opcode: str, target: Any, arguments: Any) -> Any:
         """Decide whether loading an honest model makes this call."""
         if isinstance(target, Instance):
-            self._context.report("pickle.call-of-result", f"{opcode} calls {target!r} with {shown(arguments)}", offset)
+            self._report("pickle.call-of-result", opcode, f"calls {target!r} with {shown(arguments)}", offset)
             return Instance(f"calling {target!r}"[:200])
         if not isinstance(target, Global):
             raise Invalid(f"{opcode} at offset {offset} calls {shown(target)}, which cannot be called")
         if target.grade in (Grade.DENIED, Grade.UNLISTED, Grade.REFERENCE):
             self._unlisted_call(offset, opcode, target, arguments)
         elif target.grade is Grade.CLASS and not _skips_constructor(opcode, arguments):
-            self._context.report(
-                "pickle.call-unlisted",
-                f"{opcode} runs the constructor of {target.path} with {shown(arguments)}",
-                offset,
-            )
+            what = f"runs the constructor of {target.path} with {shown(arguments)}"
+            self._report("pickle.call-unlisted", opcode, what, offset)
         else:
             self._check_arguments(offset, opcode, target, arguments)
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
@@ -106,39 +116,62 @@ class Judge:
         objection = rule(arguments, self._allowlist) if rule else None
         if objection is not None:
             rule_id = "pickle.call-denied" if objection.malicious else "pickle.call-unlisted"
-            self._context.report(rule_id, f"{opcode} {target.path}: {objection.reason}", offset)
+            self._report(rule_id, opcode, f"{target.path}: {objection.reason}", offset)
 
     def _unlisted_call(self, offset: int, opcode: str, target: Global, arguments: Any) -> None:
-        what = f"{opcode} calls {target.path} with {shown(arguments)}"
+        what = f"calls {target.path} with {shown(arguments)}"
         runs = opcode not in ("NEWOBJ", "NEWOBJ_EX")
         gadget = runs and self._allowlist.is_gadget(target.module, target.name)
         if gadget or target.grade in (Grade.DENIED, Grade.REFERENCE):
-            self._context.report("pickle.call-denied", what, offset)
-        elif any(_PAYLOAD.search(text) for text in texts_in(arguments)):
-            self._context.report("pickle.payload-text", what, offset)
+            rule = "pickle.call-denied"
+        elif self._holds_payload(arguments):
+            rule = "pickle.payload-text"
         else:
-            self._context.report("pickle.call-unlisted", what, offset)
+            rule = "pickle.call-unlisted"
+        self._report(rule, opcode, what, offset)
+
+    def _holds_payload(self, arguments: Any) -> bool:
+        for text in texts_in(arguments):
+            self._context.budget.step(1 + len(text) // _TEXT_PER_STEP)
+            if _PAYLOAD.search(text):
+                return True
+        return False
 
     def build(self, offset: int, target: Any, state: Any) -> None:
         """A class, function or module must not be changed; an instance is what BUILD is for."""
         if isinstance(target, Global):
-            self._context.report("pickle.build-on-global", f"BUILD changes {target.path} with {shown(state)}", offset)
+            self._report("pickle.build-on-global", "BUILD", f"changes {target.path} with {shown(state)}", offset)
         elif isinstance(target, Instance):
-            target.state = state
+            if target.source in COMPANIONS:
+                what = f"has joblib read the file that {target.source} names: {shown(state)}"
+                self._report("pickle.companion-file", "BUILD", what, offset)
+            if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], Container):
+                self._slots(offset, target, state[1])
+            # A second state is added to the first. What that makes of an array or a type is not followed.
+            target.state = state if target.state is None else OPAQUE
+
+    def _slots(self, offset: int, target: Instance, slots: Container) -> None:
+        """The second part of a state is set attribute by attribute, and an object's class is one of them."""
+        attributes = slots.as_dict()
+        if attributes is None:
+            raise Exhausted(f"BUILD at offset {offset} sets more attributes of {target!r} than are followed")
+        if "__class__" in attributes:
+            what = f"makes {target!r} one of {shown(attributes['__class__'])}"
+            self._report("pickle.class-changed", "BUILD", what, offset)
 
     def store(self, offset: int, opcode: str, target: Any) -> None:
         """Items may go into an instance of a listed class (`OrderedDict`), never into a global."""
         if isinstance(target, Global):
-            self._context.report("pickle.store-in-global", f"{opcode} stores in {target.path}", offset)
+            self._report("pickle.store-in-global", opcode, f"stores in {target.path}", offset)
         elif not isinstance(target, Instance) and target is not OPAQUE:
             raise Invalid(f"{opcode} at offset {offset} stores in {shown(target)}")
 
-    def extension(self, offset: int, code: int) -> Any:
+    def extension(self, offset: int, opcode: str, code: int) -> Any:
         """Report a global that is named by number."""
-        self._context.report("pickle.extension-code", f"EXT names the global with registry number {code}", offset)
+        self._report("pickle.extension-code", opcode, f"names the global with registry number {code}", offset)
         return Instance(f"extension {code}")
 
-    def persistent(self, offset: int, identity: Any) -> Any:
+    def persistent(self, offset: int, opcode: str, identity: Any) -> Any:
         """Accept the storages of torch, report anything else."""
         if self._reading is Reading.PLAIN:
             raise Invalid(f"pickle.load refuses the persistent id at offset {offset}")
@@ -147,19 +180,20 @@ class Judge:
             and isinstance(identity, tuple)
             and len(identity) >= 5
             and identity[0] == "storage"
+            and isinstance(identity[2], str | int)
         ):
-            self.storages[str(identity[2])] = identity
+            self.storages[shown(identity[2])] = identity
             return OPAQUE
-        self._context.report("pickle.persistent-id", f"asks the loader for the object {shown(identity)}", offset)
+        self._report("pickle.persistent-id", opcode, f"asks the loader for the object {shown(identity)}", offset)
         return Instance("a persistent id")
 
-    def bomb(self, index: int, entries: int) -> None:
+    def bomb(self, offset: int, index: int, entries: int) -> None:
         """Report a memo index that makes the loader take memory for nothing."""
-        self._context.report("pickle.memo-bomb", f"notes a value under {index}, the memo has {entries}")
+        self._report("pickle.memo-bomb", "PUT", f"notes a value under {index}, the memo has {entries}", offset)
 
     def buffer(self, offset: int) -> Any:
         """Report a buffer that is not in the file."""
-        self._context.report("pickle.buffer", "NEXT_BUFFER asks for a buffer outside the stream", offset)
+        self._report("pickle.buffer", "NEXT_BUFFER", "asks for a buffer outside the stream", offset)
         return OPAQUE
 
 
@@ -178,13 +212,19 @@ def _skips_constructor(opcode: str, arguments: Any) -> bool:
     return opcode in ("NEWOBJ", "NEWOBJ_EX") or (opcode in ("OBJ", "INST") and arguments == ())
 
 
-def texts_in(value: Any, depth: int = 4) -> list[str]:
-    """All text in a value, as deep as a payload is usually wrapped."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, bytes):
-        return [str(value, "latin-1")]
-    if depth and isinstance(value, tuple | Container):
-        items = value if isinstance(value, tuple) else value.items
-        return [text for item in items for text in texts_in(item, depth - 1)]
-    return []
+def texts_in(value: Any) -> Iterator[str]:
+    """The text in a value, as deep and as much as a payload is usually wrapped."""
+    level, seen = [value], 0
+    for _ in range(_DEPTH):
+        below: list[Any] = []
+        for item in level:
+            seen += 1
+            if seen > _MAX_LOOKED_AT:
+                return
+            if isinstance(item, str):
+                yield item
+            elif isinstance(item, bytes):
+                yield str(item, "latin-1")
+            elif isinstance(item, tuple | Container):
+                below += item if isinstance(item, tuple) else item.contents()
+        level = below

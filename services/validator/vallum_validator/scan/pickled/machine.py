@@ -13,22 +13,22 @@ from typing import Any, Final, Protocol
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Budget
-from vallum_validator.scan.pickled.backlog import Backlog
-from vallum_validator.scan.pickled.bulk import BYTES_PER_STEP, MIN_BYTES, Run, match
-from vallum_validator.scan.pickled.values import Global
+from vallum_validator.scan.pickled.bulk import BYTES_PER_STEP, MIN_BYTES, match
+from vallum_validator.scan.pickled.memo import Memo, Notes, OverlaidNotes
+from vallum_validator.scan.pickled.values import Global, Instance, Run, duplicate
 
 _STOP: Final = ord(".")
 _BATCH: Final = 32
 """Opcodes between two looks at whether a run of data begins."""
 _BOUND_EVERY: Final = 4096
 _READS: Final = {
-    **dict.fromkeys(b"0.2Qqrp\x85\x94\x98", 1),
+    **dict.fromkeys(b"02Qqrp\x85\x94\x98", 1),
     **dict.fromkeys(b"Rab\x81\x86\x93", 2),
     **dict.fromkeys(b"s\x87\x92", 3),
 }
 """How many single values an opcode reads from the top of the stack."""
-_SMALL_RUNS: Final = 4096
-"""Runs of fewer bytes may be the state of an object, whose parts are looked at; longer ones are data."""
+_REPLAY_BYTES_PER_STEP: Final = 2
+"""How many bytes of a run are charged as one opcode each time it is worked out."""
 _MEMO_SLACK: Final = 1 << 20
 _MAX_MARKS: Final = 10_000
 _MAX_LINE: Final = 1 << 20
@@ -40,7 +40,7 @@ Handler = Callable[["Machine", int], int]
 class Observer(Protocol):
     """Who is told what the pickle would do, in the order it would do it."""
 
-    def name(self, offset: int, module: str, name: str) -> Global:
+    def name(self, offset: int, opcode: str, module: str, name: str) -> Global:
         """A global is imported."""
         ...
 
@@ -60,11 +60,11 @@ class Observer(Protocol):
         """Items are stored in something that is no list, dict or set of this stream."""
         ...
 
-    def extension(self, offset: int, code: int) -> Any:
+    def extension(self, offset: int, opcode: str, code: int) -> Any:
         """A global is named by its number in the `copyreg` registry of the loading process."""
         ...
 
-    def persistent(self, offset: int, identity: Any) -> Any:
+    def persistent(self, offset: int, opcode: str, identity: Any) -> Any:
         """The loading program is asked for the object with this id."""
         ...
 
@@ -72,7 +72,7 @@ class Observer(Protocol):
         """A buffer from outside the stream is needed."""
         ...
 
-    def bomb(self, index: int, entries: int) -> None:
+    def bomb(self, offset: int, index: int, entries: int) -> None:
         """A memo index far above the number of entries: `_pickle` makes a table of that size."""
         ...
 
@@ -90,10 +90,10 @@ class Machine:
     """
 
     __slots__ = (
-        "_backlog",
         "_covered",
         "_handlers",
         "_metastack",
+        "_runs",
         "after_build",
         "budget",
         "bulk",
@@ -101,6 +101,7 @@ class Machine:
         "frame_end",
         "memo",
         "observer",
+        "position",
         "protocol",
         "stack",
     )
@@ -120,12 +121,14 @@ class Machine:
         self.after_build = after_build
         self.stack: list[Any] = []
         self._metastack: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self._runs = Memo(data, self._replay)
+        self.memo: Notes = self._runs
         self.protocol = 0
         self.frame_end = 0
+        self.position = 0
+        """Where `run` ended: behind STOP, or at the opcode that it could not follow."""
         self.bulk = bulk and len(data) >= MIN_BYTES
         self._covered = 0
-        self._backlog = Backlog(data, self.memo, self._replay)
         self._handlers: Sequence[Handler | None] = ()
 
     def run(self, offset: int, handlers: Sequence[Handler | None]) -> int:
@@ -160,21 +163,36 @@ class Machine:
             raise Invalid(
                 f"the stream ends or the stack is empty at offset {position}, opcode {opcode:#04x}"
             ) from error
+        finally:
+            self.position = position
 
     def _stop(self, opcode: int, position: int) -> int:
         if opcode != _STOP:
             raise Invalid(f"byte {opcode:#04x} at offset {position} is no pickle opcode")
         self.pop()
+        if position + 1 < self.frame_end:
+            # The next load from this file begins right here (_pickle, where it can peek) or behind the frame (the
+            # unpickler in Python, which joblib uses for arrays of objects).
+            raise Exhausted(f"STOP at offset {position} lies inside a frame, loaders disagree where the next begins")
         return position + 1
 
     def skip_run(self, position: int) -> int:
         """Pass over the data that begins here, as far as it goes."""
         limit = self.frame_end if position < self.frame_end < len(self.data) else len(self.data)
-        while run := match(self.data, position, limit):
+        stack = self.stack
+        # What follows an object is its state, and will be asked for as one value.
+        single = bool(stack) and type(stack[-1]) in (Instance, Global)
+        while run := match(self.data, position, limit, single=single):
             self.budget.step((run.end - run.start) // BYTES_PER_STEP)
-            self.stack.append(run)
-            self._covered += 1
-            self._backlog.add(run)
+            run.work_out = self._runs.work_out
+            self._runs.add(run)
+            if run.stand_in is not None:
+                stack.append(run.stand_in)
+            elif run.values is not None:
+                stack += run.values
+            else:
+                stack.append(run)
+                self._covered += 1
             position = run.end
         return position
 
@@ -184,11 +202,12 @@ class Machine:
         while depth <= min(count, len(stack)):
             if type(stack[-depth]) is Run:
                 self._covered -= 1
-                stack[len(stack) - depth :] = self._bare(stack[len(stack) - depth :])
+                stack[-depth : len(stack) - depth + 1] = stack[-depth].bare()
             else:
                 depth += 1
 
-    def _replay(self, run: Run, memo: dict[int, Any]) -> list[Any]:
+    def _replay(self, run: Run, memo: Notes) -> list[Any]:
+        self.budget.step((run.end - run.start) // _REPLAY_BYTES_PER_STEP)
         inner = Machine(self.data, observer=self.observer, budget=self.budget, bulk=False)
         inner.memo = memo
         position = run.start
@@ -197,30 +216,25 @@ class Machine:
             if handler is None:
                 raise Invalid(f"byte {self.data[position]:#04x} at offset {position} is no data")
             position = handler(inner, position + 1)
-        self.budget.step((run.end - run.start) // BYTES_PER_STEP)
         return inner.stack
 
     def fork(self, observer: Observer) -> Machine:
         """Another unpickler in the same state, to follow what would happen if other bytes came next."""
         other = Machine(self.data, observer=observer, budget=self.budget, bulk=False)
-        other._metastack = [self._bare(level) for level in self._metastack]
-        other.stack = self._bare(self.stack)
-        other.memo.update((index, self._bare([value])[-1]) for index, value in self.memo.items())
+        other._metastack = [self._copied(level) for level in self._metastack]
+        other.stack = self._copied(self.stack)
+        other.memo = OverlaidNotes(self._runs)
         other.protocol = self.protocol
         return other
 
-    def _bare(self, values: list[Any]) -> list[Any]:
-        """The values with those of runs in their place."""
-        self._backlog.settle()
-        bare: list[Any] = []
-        for value in values:
-            bare += self._backlog.work_out(value) if type(value) is Run else [value]
-        return bare
+    def _copied(self, values: list[Any]) -> list[Any]:
+        self.budget.step(len(values))
+        return [duplicate(value) for value in _bare(values)]
 
     def _bound_stack(self) -> None:
         if len(self._metastack) > _MAX_MARKS:
             raise Exhausted(f"more than {_MAX_MARKS} marks are open at one time")
-        self.budget.hold(len(self.stack) + sum(map(len, self._metastack)) + len(self.memo))
+        self.budget.hold(len(self.stack) + sum(map(len, self._metastack)) + self._runs.held)
 
     def end_of(self, start: int, length: int) -> int:
         """The offset behind `length` bytes from `start`. Raises: Invalid where the data is shorter."""
@@ -242,7 +256,7 @@ class Machine:
         Raises:
             Exhausted: there is no newline within a mebibyte.
         """
-        for width in (256, _MAX_LINE):
+        for width in (256, 4096, 65_536, _MAX_LINE):
             window = bytes(self.data[start : start + width])
             length = window.find(b"\n")
             if length >= 0:
@@ -270,10 +284,10 @@ class Machine:
         values = self.stack
         self.stack = self._metastack.pop()
         if self._covered:
-            runs = [value for value in values if type(value) is Run]
-            self._covered -= len(runs)
-            if runs and (bare or sum(run.end - run.start for run in runs) < _SMALL_RUNS):
-                values = self._bare(values)
+            runs = sum(type(value) is Run for value in values)
+            self._covered -= runs
+            if runs and bare:
+                values = _bare(values)
             self.uncover(1)
         return values
 
@@ -292,31 +306,25 @@ class Machine:
         else:
             self.pop_mark()
 
-    def memoize(self) -> None:
-        """MEMOIZE: note the top of the stack under the next number."""
-        if self._backlog:
-            self._backlog.add(self.stack[-1])
-        else:
-            self.memo[len(self.memo)] = self.stack[-1]
-
-    def remember(self, index: int) -> None:
-        """PUT: note the top of the stack under `index`."""
-        self._backlog.settle()
+    def remember(self, offset: int, index: int) -> None:
+        """PUT, at that offset: note the top of the stack under `index`."""
         if index < 0:
             raise Invalid(f"memo index {index} is negative")
         if index > len(self.memo) + _MEMO_SLACK:
-            self.observer.bomb(index, len(self.memo))
-        self.memo[index] = self.stack[-1]
+            self.observer.bomb(offset, index, len(self.memo))
+        self.memo.put(index, self.stack[-1])
 
     def recall(self, index: int) -> Any:
         """GET: the value noted under `index`."""
-        if self._backlog:
-            self._backlog.settle()
         try:
-            value = self.memo[index]
-            if type(value) is Run:
-                self._backlog.work_out(value)
-                value = self.memo[index]
+            return self.memo.get(index)
         except KeyError as error:
             raise Invalid(f"memo index {index} was never noted") from error
-        return value
+
+
+def _bare(values: list[Any]) -> list[Any]:
+    """The values with those of runs in their place."""
+    bare: list[Any] = []
+    for value in values:
+        bare += value.bare() if type(value) is Run else [value]
+    return bare

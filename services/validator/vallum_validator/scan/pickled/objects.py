@@ -12,7 +12,7 @@ def global_line(machine: Machine, start: int) -> int:
     """GLOBAL: module and name as two lines."""
     module, middle = machine.line(start)
     name, end = machine.line(middle)
-    machine.stack.append(machine.observer.name(start - 1, *machine.import_as(_word(module), _word(name))))
+    machine.stack.append(machine.observer.name(start - 1, "GLOBAL", *machine.import_as(_word(module), _word(name))))
     return end
 
 
@@ -24,7 +24,7 @@ def global_from_stack(machine: Machine, start: int) -> int:
     """STACK_GLOBAL: module and name are the two topmost values."""
     name, module = machine.pop(), machine.pop()
     if isinstance(name, str) and isinstance(module, str):
-        value: Any = machine.observer.name(start - 1, *machine.import_as(module, name))
+        value: Any = machine.observer.name(start - 1, "STACK_GLOBAL", *machine.import_as(module, name))
     else:
         value = machine.observer.name_computed(start - 1, module, name)
     machine.stack.append(value)
@@ -66,7 +66,7 @@ def instance_line(machine: Machine, start: int) -> int:
     """INST: the class as two lines, its arguments since the mark."""
     module, middle = machine.line(start)
     name, end = machine.line(middle)
-    target = machine.observer.name(start - 1, *machine.import_as(_word(module), _word(name)))
+    target = machine.observer.name(start - 1, "INST", *machine.import_as(_word(module), _word(name)))
     arguments = tuple(machine.pop_mark(bare=True))
     machine.stack.append(machine.observer.call(start - 1, "INST", target, arguments))
     return end

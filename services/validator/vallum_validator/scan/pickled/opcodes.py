@@ -60,7 +60,7 @@ def _byte(machine: Machine, start: int) -> int:
     return start + 1
 
 
-def _text_of(raw: memoryview, encoding: str) -> Any:
+def _text_of(raw: memoryview | bytes, encoding: str) -> Any:
     if len(raw) > MAX_KEPT:
         return OPAQUE
     if encoding == "bytes":
@@ -83,6 +83,17 @@ def _sized(form: struct.Struct | None, encoding: str) -> Handler:
         return end
 
     return push
+
+
+_BINBYTES8: Final = _sized(_U64, "bytes")
+
+
+def _bytearray(machine: Machine, start: int) -> int:
+    end = _BINBYTES8(machine, start)
+    array = Container("bytearray")
+    array.add([machine.pop()])
+    machine.stack.append(array)
+    return end
 
 
 def _long(width: int) -> Handler:
@@ -127,10 +138,9 @@ def _float_line(machine: Machine, start: int) -> int:
 
 def _quoted_line(machine: Machine, start: int) -> int:
     text, end = machine.line(start)
-    text = text.strip()
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in b"\"'":
         raise Invalid(f"the STRING at offset {start} is not quoted: {shown(text)}")
-    machine.stack.append(str(_ESCAPE.sub(_unescaped, text[1:-1]), "latin-1"))
+    machine.stack.append(_text_of(_ESCAPE.sub(_unescaped, text[1:-1]), "latin-1"))
     return end
 
 
@@ -146,7 +156,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 def _unicode_line(machine: Machine, start: int) -> int:
     text, end = machine.line(start)
-    machine.stack.append(str(text, "raw-unicode-escape", "replace"))
+    machine.stack.append(str(text, "raw-unicode-escape", "replace") if len(text) <= MAX_KEPT else OPAQUE)
     return end
 
 
@@ -194,7 +204,7 @@ def _store(opcode: str, count: int | None) -> Handler:
 
 def _put_line(machine: Machine, start: int) -> int:
     text, end = machine.line(start)
-    machine.remember(_index(text))
+    machine.remember(start - 1, _index(text))
     return end
 
 
@@ -206,13 +216,13 @@ def _get_line(machine: Machine, start: int) -> int:
 
 def _index(text: bytes) -> int:
     try:
-        return int(text)
+        return int(text.partition(b"\0")[0])  # _pickle reads a C string, which a zero byte ends
     except ValueError as error:
         raise Invalid(f"memo index {shown(text)} is no number") from error
 
 
 def _put(machine: Machine, start: int) -> int:
-    machine.remember(machine.data[start])
+    machine.remember(start - 1, machine.data[start])
     return start + 1
 
 
@@ -223,7 +233,7 @@ def _get(machine: Machine, start: int) -> int:
 
 def _long_put(machine: Machine, start: int) -> int:
     end = machine.end_of(start, 4)
-    machine.remember(_U32.unpack_from(machine.data, start)[0])
+    machine.remember(start - 1, _U32.unpack_from(machine.data, start)[0])
     return end
 
 
@@ -234,7 +244,7 @@ def _long_get(machine: Machine, start: int) -> int:
 
 
 def _memoize(machine: Machine, start: int) -> int:
-    machine.memoize()
+    machine.memo.note(machine.stack[-1])
     return start
 
 
@@ -250,7 +260,9 @@ def _frame(machine: Machine, start: int) -> int:
     end = machine.end_of(start, 8)
     length = _U64.unpack_from(machine.data, start)[0]
     machine.end_of(end, min(length, len(machine.data) - end))
-    machine.frame_end = end + length
+    # A frame inside a frame ends the unpickler in Python; _pickle reads on, and only the outer one counts.
+    if machine.frame_end <= end:
+        machine.frame_end = end + length
     return machine.skip_run(end) if machine.bulk else end
 
 
@@ -281,12 +293,12 @@ def _readonly(machine: Machine, start: int) -> int:
 
 def _persistent_line(machine: Machine, start: int) -> int:
     text, end = machine.line(start)
-    machine.stack.append(machine.observer.persistent(start - 1, str(text, "latin-1")))
+    machine.stack.append(machine.observer.persistent(start - 1, "PERSID", str(text, "latin-1")))
     return end
 
 
 def _persistent(machine: Machine, start: int) -> int:
-    machine.stack.append(machine.observer.persistent(start - 1, machine.pop()))
+    machine.stack.append(machine.observer.persistent(start - 1, "BINPERSID", machine.pop()))
     return start
 
 
@@ -294,7 +306,7 @@ def _extension(width: int) -> Handler:
     def push(machine: Machine, start: int) -> int:
         end = machine.end_of(start, width)
         code = int.from_bytes(machine.data[start:end], "little")
-        machine.stack.append(machine.observer.extension(start - 1, code))
+        machine.stack.append(machine.observer.extension(start - 1, f"EXT{width}", code))
         return end
 
     return push
@@ -321,7 +333,7 @@ _TABLE: Final[dict[bytes, Handler]] = {
     b"Q": _persistent,
     b"R": objects.reduce,
     b"S": _quoted_line,
-    b"T": _sized(_I32, "latin-1"),
+    b"T": _sized(_U32, "latin-1"),
     b"U": _sized(None, "latin-1"),
     b"V": _unicode_line,
     b"X": _sized(_U32, "utf-8"),
@@ -362,7 +374,7 @@ _TABLE: Final[dict[bytes, Handler]] = {
     b"\x8b": _long(4),
     b"\x8c": _sized(None, "utf-8"),
     b"\x8d": _sized(_U64, "utf-8"),
-    b"\x8e": _sized(_U64, "bytes"),
+    b"\x8e": _BINBYTES8,
     b"\x8f": _container("set"),
     b"\x90": _store("ADDITEMS", None),
     b"\x91": _marked("frozenset"),
@@ -370,7 +382,7 @@ _TABLE: Final[dict[bytes, Handler]] = {
     b"\x93": objects.global_from_stack,
     b"\x94": _memoize,
     b"\x95": _frame,
-    b"\x96": _sized(_U64, "bytes"),
+    b"\x96": _bytearray,
     b"\x97": _next_buffer,
     b"\x98": _readonly,
 }

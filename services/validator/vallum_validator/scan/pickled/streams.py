@@ -17,7 +17,6 @@ from vallum_validator.scan.pickled.opcodes import HANDLERS
 
 _STREAM_COST: Final = 50
 """Opcodes charged for beginning a stream: a megabyte of `N.` is half a million of them."""
-_MAX_NESTED: Final = 20
 _HARMLESS_ALONE: Final = frozenset({"pickle.global-unlisted", "pickle.memo-bomb", "scan.finding-limit"})
 """Text may begin like the import of a module nobody knows (`cat`, `dog`); only a call of it makes it a pickle."""
 
@@ -29,18 +28,22 @@ def inspect_pickle(data: memoryview, context: Context) -> str:
         `joblib` where joblib wrote it, else `pickle`.
     """
     judge = Judge(context, allowlist.shipped())
+    machine = Machine(data, observer=judge, budget=context.budget)
     offset = 0
     try:
         while offset < len(data):
             context.budget.step(_STREAM_COST)
-            offset = follow(data, offset, judge, context)
+            machine = _joblib_machine(data, judge, context)
+            offset = machine.run(offset, HANDLERS)
     except Invalid as error:
         rule = "pickle.trailing-bytes" if offset else "pickle.broken"
-        context.report(rule, error.message, offset)
+        context.report(rule, f"{_opcode_at(data, machine.position)}: {error.message}", machine.position)
+    except Exhausted as error:
+        context.report("limit.reached", f"{_opcode_at(data, machine.position)}: {error.message}", machine.position)
     return "joblib" if WRAPPER in judge.named else "pickle"
 
 
-def follow(data: memoryview, offset: int, judge: Judge, context: Context, depth: int = 0) -> int:
+def follow(data: memoryview, offset: int, judge: Judge, context: Context) -> int:
     """Follow one pickle as joblib and pickle would both read it.
 
     Returns:
@@ -50,17 +53,25 @@ def follow(data: memoryview, offset: int, judge: Judge, context: Context, depth:
         Invalid: the pickle is broken.
         Exhausted: a limit was reached.
     """
-    if depth > _MAX_NESTED:
-        raise Exhausted(f"arrays of objects are nested deeper than {_MAX_NESTED} levels")
+    return _joblib_machine(data, judge, context).run(offset, HANDLERS)
 
+
+def _joblib_machine(data: memoryview, judge: Judge, context: Context) -> Machine:
     def nested(start: int) -> int:
-        return follow(data, start, judge, context, depth + 1)
+        # joblib reads an array of objects with a plain unpickler, to which a wrapper is an object like others.
+        return Machine(data, observer=judge, budget=context.budget).run(start, HANDLERS)
 
     def alternative(machine: Machine, start: int) -> None:
         _report_alternative(machine, start, context)
 
-    machine = Machine(data, observer=judge, budget=context.budget, after_build=array_skipper(nested, alternative))
-    return machine.run(offset, HANDLERS)
+    return Machine(data, observer=judge, budget=context.budget, after_build=array_skipper(nested, alternative))
+
+
+def _opcode_at(data: memoryview, offset: int) -> str:
+    from pickletools import code2op  # noqa: PLC0415 - only a broken pickle pays for it
+
+    opcode = code2op.get(chr(data[offset])) if offset < len(data) else None
+    return opcode.name if opcode else "no opcode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +112,10 @@ def _probe(machine: Machine, start: int, ledger: Ledger) -> Probe:
 
 def _report_alternative(machine: Machine, start: int, context: Context) -> None:
     """Report where raw array bytes are a pickle to a loader that does not skip them."""
+    # STOP ends that reading before it has done anything, so have other bytes that are no opcode.
     if start >= len(machine.data) or HANDLERS[machine.data[start]] is None:
         return
+    context.budget.step(_STREAM_COST)
     ledger = Ledger(context.budget.limits.findings)
     judge = Judge(replace(context, ledger=ledger), allowlist.shipped(), reading=Reading.PLAIN)
     result = _probe(machine.fork(judge), start, ledger)

@@ -5,12 +5,12 @@ Plain data that is small enough to matter (text, numbers, `None`, tuples) stands
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
 from vallum_common.errors import Exhausted
-from vallum_validator.scan.pickled.bulk import Run
 
 MAX_KEPT: Final = 64 * 1024
 """Longer text and bytes become `OPAQUE`: no module name or command is that long, and memory stays flat."""
@@ -88,21 +88,53 @@ class Instance:
         return f"<result of {self.source}>"
 
 
-@dataclass(slots=True)
-class Container:
-    """A list, dict or set.
+@dataclass(slots=True, eq=False)
+class Run:
+    """Plain data between two offsets, and what is known of it by now.
 
     Args:
-        kind: `list`, `dict`, `set` or `frozenset`.
-        items: what is in it, keys and values in turn for a dict; cut at `MAX_ITEMS`.
+        start: of its first opcode.
+        end: behind its last.
+        memo_base: how many entries the memo had before it.
+        values: what it leaves on the stack, once that was worked out.
+        stand_in: the container that lies on the stack for it, where it leaves just that.
+        work_out: fills `values`.
+    """
+
+    start: int
+    end: int
+    memo_base: int = 0
+    values: list[Any] | None = None
+    stand_in: Container | None = None
+    work_out: Callable[[Run], list[Any]] | None = None
+
+    def bare(self) -> list[Any]:
+        """What it leaves on the stack, worked out now if it was not before."""
+        if self.values is None and self.work_out is not None:
+            self.work_out(self)
+        return self.values or []
+
+    def __repr__(self) -> str:
+        return "<data>"
+
+
+@dataclass(slots=True, eq=False)
+class Container:
+    """A list, dict, set or byte array.
+
+    Args:
+        kind: `list`, `dict`, `set`, `frozenset` or `bytearray`.
+        items: what is in it, keys and values in turn for a dict; cut at `MAX_ITEMS`. A `Run` stands for many.
         cut: whether items are missing.
         weight: how many values it holds with all containers in it, each as often as it is referred to.
+        run: that it stands in for.
     """
 
     kind: str
     items: list[Any] = field(default_factory=list)
     cut: bool = False
     weight: int = 1
+    run: Run | None = None
 
     MAX_ITEMS = 64
     MAX_WEIGHT = 1 << 40
@@ -118,18 +150,47 @@ class Container:
             raise Exhausted(
                 f"a {self.kind} refers to more than {self.MAX_WEIGHT} values, counted as often as they occur"
             )
-        if any(type(item) is Run for item in items[: self.MAX_ITEMS]):
-            items, self.cut = [], True
         room = self.MAX_ITEMS - len(self.items)
-        self.items.extend(items[:room])
-        self.cut = self.cut or len(items) > room
+        self.items += items[:room]
+        if len(items) > room:
+            self.cut = True
+
+    def contents(self) -> list[Any]:
+        """What is in it, with the values of runs in their place."""
+        if self.run is not None:
+            self.run.bare()
+        bare: list[Any] = []
+        for item in self.items:
+            bare += item.bare() if type(item) is Run else [item]
+        if len(bare) > self.MAX_ITEMS:
+            self.cut, bare = True, bare[: self.MAX_ITEMS]
+        return bare
 
     def as_dict(self) -> dict[str, Any] | None:
         """The entries by their text keys, or `None` where they are not all known."""
+        items = self.contents()
         if self.kind != "dict" or self.cut:
             return None
-        pairs = zip(self.items[::2], self.items[1::2], strict=False)
+        pairs = zip(items[::2], items[1::2], strict=False)
         return {key: value for key, value in pairs if isinstance(key, str)}
+
+    def take_over(self, earlier: Container) -> None:
+        """Hold what `earlier` holds, and what was added here since."""
+        later, self.items = self.items, []
+        self.weight -= 1
+        self.cut = self.cut or earlier.cut
+        self.weight += earlier.weight
+        self.items = (earlier.items + later)[: self.MAX_ITEMS]
+        self.cut = self.cut or len(earlier.items) + len(later) > self.MAX_ITEMS
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
+
+
+def duplicate(value: Any) -> Any:
+    """The value, or a copy of it where it is one that opcodes change."""
+    if type(value) is Container:
+        return Container(value.kind, value.contents(), value.cut, value.weight)
+    if type(value) is Instance:
+        return Instance(value.source, value.arguments, value.state, value.may_be_text)
+    return value
