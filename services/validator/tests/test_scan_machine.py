@@ -36,6 +36,7 @@ PROGRAMS = int(os.environ.get("VALLUM_MACHINE_PROGRAMS", "1500"))
 Event = tuple[str, ...]
 REFUSED: Event = ("refused",)
 """CPython's own loaders disagree from here on; the machine stops, and the file is not clean."""
+STORE: Event = ("store",)
 EXTENSION = 7
 READERS: dict[str, tuple[type, Callable[[bytes], Any]]] = {
     "C": (pickle.Unpickler, io.BytesIO),
@@ -353,19 +354,27 @@ def program(chosen: random.Random, extra: Callable[[random.Random], bytes] | Non
     return data[: chosen.randrange(len(data))] if chosen.random() < 0.05 else data
 
 
+def is_prefix(happened: list[Event], seen: list[Event]) -> bool:
+    """Whether all that happened was seen, in that order, up to where the machine refused to go on.
+
+    Only stores may be seen that do not happen: ADDITEMS and SETITEMS store item by item, and of no items `_pickle` makes
+    nothing while the unpickler in Python calls `extend`.
+    """
+    if REFUSED in seen:
+        seen = seen[: seen.index(REFUSED)]
+        happened = [event for event in happened if event != STORE][: len(seen)]
+        return happened[: len(without_stores(seen))] == without_stores(seen)[: len(happened)]
+    remaining = iter(seen)
+    all_seen = all(event in remaining for event in without_repeated_stores(happened))
+    return all_seen and without_stores(seen)[: len(without_stores(happened))] == without_stores(happened)
+
+
+def without_stores(events: list[Event]) -> list[Event]:
+    return [event for event in events if event != STORE]
+
+
 def without_repeated_stores(events: list[Event]) -> list[Event]:
-    """ADDITEMS and SETITEMS store item by item: one opcode, any number of events."""
-    return [
-        event for event, before in zip(events, [None, *events], strict=False) if event != ("store",) or before != event
-    ]
-
-
-def is_prefix(shorter: list[Event], longer: list[Event]) -> bool:
-    shorter, longer = without_repeated_stores(shorter), without_repeated_stores(longer)
-    if REFUSED in longer:
-        known = min(len(shorter), len(longer) - 1)
-        return shorter[:known] == longer[:known]
-    return longer[: len(shorter)] == shorter
+    return [event for event, before in zip(events, [None, *events], strict=False) if event != STORE or before != event]
 
 
 def assert_law(happened: list[Event], seen: list[Event], data: bytes) -> None:

@@ -88,31 +88,57 @@ def expand(raw: memoryview, decompressor: Decompressor, budget: Budget) -> memor
 
 def expand_one(raw: memoryview, decompressor: Decompressor, budget: Budget) -> tuple[memoryview, int]:
     """One stream at the beginning of `raw`: its content, and how many bytes it took."""
-    spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed below or by the map over it
-    fed = 0
-    while not decompressor.eof:
-        block = b""
-        if decompressor.needs_input:
-            block = bytes(raw[fed : fed + _INPUT_BLOCK])
-            fed += len(block)
-            if not block:
-                raise Invalid(f"the compressed stream ends early, after {fed} bytes")
-        try:
-            output = decompressor.decompress(block, _BLOCK)
-        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
-            raise Invalid(f"the compressed stream is damaged: {error}") from error
-        budget.expand(len(output))
-        spool.write(output)
-    return _as_view(spool), fed - len(decompressor.unused_data)
+    content = Expansion(budget)
+    used = content.add_stream(raw, decompressor)
+    return content.view(), used
 
 
-def _as_view(spool: tempfile.SpooledTemporaryFile[bytes]) -> memoryview:
-    size = spool.tell()
-    if size <= _IN_MEMORY:
-        spool.seek(0)
-        return memoryview(spool.read())
-    spool.flush()
-    return memoryview(mmap.mmap(spool.fileno(), size, access=mmap.ACCESS_READ))
+class Expansion:
+    """What was expanded so far, from one stream or from several that are read as one.
+
+    Args:
+        budget: that every byte is taken from.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._spool = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed with the map over it
+
+    def add(self, output: bytes) -> None:
+        """Append bytes. Raises: Exhausted when they are more than the budget allows."""
+        self._budget.expand(len(output))
+        self._spool.write(output)
+
+    def add_stream(self, raw: memoryview, decompressor: Decompressor) -> int:
+        """Append what the stream at the beginning of `raw` holds; returns how many bytes it took.
+
+        Raises:
+            Invalid: the stream is damaged or ends early.
+            Exhausted: it expands to more than the budget allows.
+        """
+        fed = 0
+        while not decompressor.eof:
+            block = b""
+            if decompressor.needs_input:
+                block = bytes(raw[fed : fed + _INPUT_BLOCK])
+                fed += len(block)
+                if not block:
+                    raise Invalid(f"the compressed stream ends early, after {fed} bytes")
+            try:
+                output = decompressor.decompress(block, _BLOCK)
+            except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+                raise Invalid(f"the compressed stream is damaged: {error}") from error
+            self.add(output)
+        return fed - len(decompressor.unused_data)
+
+    def view(self) -> memoryview:
+        """All of it, in memory while it is small and as a map of an unnamed file when it is not."""
+        size = self._spool.tell()
+        if size <= _IN_MEMORY:
+            self._spool.seek(0)
+            return memoryview(self._spool.read())
+        self._spool.flush()
+        return memoryview(mmap.mmap(self._spool.fileno(), size, access=mmap.ACCESS_READ))
 
 
 def gzip() -> Decompressor:

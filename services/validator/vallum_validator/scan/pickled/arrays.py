@@ -17,6 +17,8 @@ from vallum_validator.scan.pickled.machine import Machine
 from vallum_validator.scan.pickled.values import Container, Instance
 
 WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
+LOOKED_INTO: Final = frozenset({WRAPPER, "numpy.dtype"})
+"""The classes of which arguments and state must be known, to know where an array ends."""
 _DTYPE: Final = re.compile(r"[<>|=]?([biufcmMSUVO])([0-9]{1,9})\Z")
 """As numpy pickles it: kind and size. `i` alone is a type of four bytes, `M` one of eight."""
 _FLAGGED: Final = (3, 4)

@@ -16,7 +16,7 @@ from typing import Final
 
 from vallum_validator.scan.pickled.values import Container, Run
 
-MIN_BYTES: Final = 256 * 1024
+MIN_BYTES: Final = 1024**2
 """Below this the machine is done before the expressions are compiled."""
 CHUNK: Final = 64 * 1024
 """A run is at most this long, so that working one out stays cheap."""
@@ -51,16 +51,24 @@ def _container(item: bytes) -> bytes:
     return b"(?>" + opened + b"|" + marked + rb"[tld\x91]" + _MEMO + b")"
 
 
-@cache
-def _expressions() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """For a run, and for one list, dict or set."""
+def _nested() -> bytes:
+    """A container in which are scalars and containers of scalars."""
     scalar = _scalar(_MEMO)
-    container = _container(b"(?>" + scalar + b"|" + _container(scalar) + b")")
+    return _container(b"(?>" + scalar + b"|" + _container(scalar) + b")")
+
+
+@cache
+def _single_expression() -> re.Pattern[bytes]:
+    return re.compile(rb"(?=[\]}\x8f])" + _nested(), re.DOTALL)
+
+
+@cache
+def _run_expression() -> re.Pattern[bytes]:
+    scalar = _scalar(_MEMO)
     # One value, or two or more of them packed by a tuple opcode that finds enough values right before it.
     more = scalar + scalar + rb"*+(?:[\x85-\x87]" + _MEMO + b")?+"
     level = b"(?>" + scalar + rb"(?:\x85" + _MEMO + b"|" + scalar + rb"(?:\x86" + _MEMO + b"|" + more + b")?+)?+)"
-    run = b"(?>" + level + b"|" + container + b")*+"
-    return re.compile(run, re.DOTALL), re.compile(rb"(?=[\]}\x8f])" + container, re.DOTALL)
+    return re.compile(b"(?>" + level + b"|" + _nested() + b")*+", re.DOTALL)
 
 
 @cache
@@ -77,7 +85,8 @@ def match(data: memoryview, start: int, limit: int, *, single: bool) -> Run | No
         limit: where it must end.
         single: whether it may be one container only, which then has a stand-in.
     """
-    found = _expressions()[single].match(data, start, min(start + CHUNK, limit))
+    expression = _single_expression() if single else _run_expression()
+    found = expression.match(data, start, min(start + CHUNK, limit))
     end = found.end() if found else start
     if end - start < _WORTH_IT:
         return None

@@ -11,6 +11,7 @@ from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
 from vallum_validator.scan.pickled.arguments import ARGUMENT_RULES
+from vallum_validator.scan.pickled.arrays import LOOKED_INTO
 from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance
 
 _PAYLOAD: Final = re.compile(
@@ -101,7 +102,7 @@ class Judge:
             return Instance(f"calling {target!r}"[:200])
         if not isinstance(target, Global):
             raise Invalid(f"{opcode} at offset {offset} calls {shown(target)}, which cannot be called")
-        if target.grade in (Grade.DENIED, Grade.UNLISTED, Grade.REFERENCE):
+        if target.grade < Grade.CLASS:
             self._unlisted_call(offset, opcode, target, arguments)
         elif target.grade is Grade.CLASS and not _skips_constructor(opcode, arguments):
             what = f"runs the constructor of {target.path} with {shown(arguments)}"
@@ -109,7 +110,8 @@ class Judge:
         else:
             self._check_arguments(offset, opcode, target, arguments)
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
-        return Instance(_class_of(target, arguments), arguments, may_be_text=may_be_text)
+        source = _class_of(target, arguments)
+        return Instance(source, arguments if source in LOOKED_INTO else None, may_be_text=may_be_text)
 
     def _check_arguments(self, offset: int, opcode: str, target: Global, arguments: Any) -> None:
         rule = ARGUMENT_RULES.get(target.path)
@@ -147,8 +149,9 @@ class Judge:
                 self._report("pickle.companion-file", "BUILD", what, offset)
             if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], Container):
                 self._slots(offset, target, state[1])
-            # A second state is added to the first. What that makes of an array or a type is not followed.
-            target.state = state if target.state is None else OPAQUE
+            if target.source in LOOKED_INTO:
+                # A second state is added to the first. What that makes of an array or a type is not followed.
+                target.state = state if target.state is None else OPAQUE
 
     def _slots(self, offset: int, target: Instance, slots: Container) -> None:
         """The second part of a state is set attribute by attribute, and an object's class is one of them."""

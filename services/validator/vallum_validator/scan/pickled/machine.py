@@ -18,8 +18,8 @@ from vallum_validator.scan.pickled.memo import Memo, Notes, OverlaidNotes
 from vallum_validator.scan.pickled.values import Global, Instance, Run, duplicate
 
 _STOP: Final = ord(".")
-_BATCH: Final = 32
-"""Opcodes between two looks at whether a run of data begins."""
+_BATCHES: Final = (5,) * 16 + (31,)
+"""Opcodes between two looks at whether a run of data begins: often where one ended, in different places of a tuple."""
 _BOUND_EVERY: Final = 4096
 _READS: Final = {
     **dict.fromkeys(b"02Qqrp\x85\x94\x98", 1),
@@ -142,10 +142,11 @@ class Machine:
             Exhausted: a limit was reached.
         """
         self._handlers = handlers
-        data, opcode, position, steps = self.data, 0, offset, 0
+        data, opcode, position = self.data, 0, offset
+        unbounded, fruitless, batch = 0, 0, _BATCHES[-1]
         try:
             while True:
-                for _ in range(_BATCH):
+                for _ in range(batch):
                     opcode = data[position]
                     handler = handlers[opcode]
                     if self._covered and opcode in _READS:
@@ -153,12 +154,16 @@ class Machine:
                     if handler is None:
                         return self._stop(opcode, position)
                     position = handler(self, position + 1)
-                steps += _BATCH
-                self.budget.step(_BATCH)
-                if not steps % _BOUND_EVERY:
+                self.budget.step(batch)
+                unbounded += batch
+                if unbounded > _BOUND_EVERY:
                     self._bound_stack()
+                    unbounded = 0
                 if self.bulk:
-                    position = self.skip_run(position)
+                    behind = self.skip_run(position)
+                    fruitless = fruitless + 1 if behind == position else 0
+                    batch = _BATCHES[min(fruitless, len(_BATCHES) - 1)]
+                    position = behind
         except IndexError as error:
             raise Invalid(
                 f"the stream ends or the stack is empty at offset {position}, opcode {opcode:#04x}"
@@ -239,9 +244,9 @@ class Machine:
     def end_of(self, start: int, length: int) -> int:
         """The offset behind `length` bytes from `start`. Raises: Invalid where the data is shorter."""
         end = start + length
-        if end > len(self.data) or length < 0:
+        if end > len(self.data):
             raise Invalid(f"{length} bytes are needed at offset {start}, {len(self.data) - start} are left")
-        return self._within_frame(start, end)
+        return self._within_frame(start, end) if start < self.frame_end < end else end
 
     def _within_frame(self, start: int, end: int) -> int:
         # _pickle drops what is left of a frame when an argument reaches beyond it and the file cannot peek (BytesIO);

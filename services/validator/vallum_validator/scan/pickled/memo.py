@@ -144,6 +144,8 @@ class Memo:
 
     def get(self, index: int) -> Any:
         """GET. Raises: KeyError."""
+        if 0 <= index < len(self._last) and len(self._pieces) == 1 and self._table is None:
+            return self._last[index]
         if self._pending and index >= self._starts[-1] + len(self._last):
             self._settle()
         found = self.peek(index)

@@ -197,7 +197,7 @@ def _store(opcode: str, count: int | None) -> Handler:
             target.add(items)
         elif items or opcode in ("APPEND", "SETITEM", "APPENDS"):
             machine.observer.store(start - 1, opcode, target)
-        return start
+        return machine.skip_run(start) if count is None and machine.bulk else start
 
     return put
 

@@ -52,17 +52,17 @@ class Global:
         name: attribute, dotted where nested.
         grade: what the allow-lists say.
         offset: of the opcode that named it.
+        path: module and name with a dot between them.
     """
 
     module: str
     name: str
     grade: Grade
     offset: int
+    path: str = field(init=False)
 
-    @property
-    def path(self) -> str:
-        """Module and name with a dot between them."""
-        return f"{self.module}.{self.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", f"{self.module}.{self.name}")
 
     def __repr__(self) -> str:
         return f"<{self.path}>"
