@@ -348,7 +348,7 @@ def program(chosen: random.Random, extra: Callable[[random.Random], bytes] | Non
     machine = Machine(memoryview(b""), observer=Recorder(), budget=Budget.of(Limits(), 0), bulk=False)
     for _ in range(chosen.randrange(5, 60)):
         added = extra(chosen) if extra and chosen.random() < 0.2 else opcode(chosen)
-        if extra and added[:1] == b"\x80" or fits(machine, added) or chosen.random() < 0.01:
+        if (extra and added[:1] == b"\x80") or fits(machine, added) or chosen.random() < 0.01:
             data += added
     data += b"."
     return data[: chosen.randrange(len(data))] if chosen.random() < 0.05 else data
@@ -357,8 +357,8 @@ def program(chosen: random.Random, extra: Callable[[random.Random], bytes] | Non
 def is_prefix(happened: list[Event], seen: list[Event]) -> bool:
     """Whether all that happened was seen, in that order, up to where the machine refused to go on.
 
-    Only stores may be seen that do not happen: ADDITEMS and SETITEMS store item by item, and of no items `_pickle` makes
-    nothing while the unpickler in Python calls `extend`.
+    Only stores may be seen that do not happen: ADDITEMS and SETITEMS store item by item, and of no items `_pickle`
+    makes nothing while the unpickler in Python calls `extend`.
     """
     if REFUSED in seen:
         seen = seen[: seen.index(REFUSED)]
@@ -447,7 +447,10 @@ def assert_bulk_changes_nothing(data: bytes) -> None:
 
 def plain_data(chosen: random.Random) -> bytes:
     """Data as picklers write it, which is what runs are made of, and reads of what it notes."""
-    value: Any = [chosen.choice(["a", "b", 1, 2.5, None, True, b"x", 10**20]) for _ in range(chosen.randrange(1, 30))]
+    value: Any = [
+        chosen.choice(["a", "b", 1, 2.5, None, True, b"x", 10**20, "t" * 70, b"y" * 300])
+        for _ in range(chosen.randrange(1, 30))
+    ]
     for _ in range(chosen.randrange(4)):
         value = chosen.choice(
             [[value] * 2, {"k": value, "a": "b"}, (value, 1), {1, "a"}, [value], {"k": value}, (value,)]

@@ -16,13 +16,15 @@ from vallum_validator.scan.rules import RULES
 
 MAX_SHOWN: Final = 120
 """Characters of a hostile value that a message repeats."""
+_MAX_PARTS: Final = 8
+"""Parts of a tuple that a message repeats."""
 _MAX_MESSAGE: Final = 1_000
 """Characters of a message, which may repeat several values."""
 
 
 def shown(value: object) -> str:
     """The `repr` of a value from a hostile file, cut to a length a person can read."""
-    return _cut(_sketch(value, 4), MAX_SHOWN)
+    return _cut(_sketch(value, 3), MAX_SHOWN)
 
 
 def _sketch(value: object, depth: int) -> str:
@@ -32,15 +34,15 @@ def _sketch(value: object, depth: int) -> str:
         return f"{value[:_MAX_MESSAGE]!r}… ({len(value)})"
     if isinstance(value, int) and value.bit_length() > _MAX_MESSAGE:
         return f"a number of {value.bit_length()} bits"
-    if type(value) is not tuple:
+    if not isinstance(value, tuple):
         try:
             return repr(value)
         except RecursionError:
             return "a value nested too deeply to show"
     if value and not depth:
         return "(…)"
-    parts = [_sketch(item, depth - 1) for item in value[:8]]
-    return f"({', '.join(parts)}{', …' if len(value) > 8 else ',' if len(value) == 1 else ''})"
+    parts = [_sketch(item, depth - 1) for item in value[:_MAX_PARTS]]
+    return f"({', '.join(parts)}{', …' if len(value) > _MAX_PARTS else ',' if len(value) == 1 else ''})"
 
 
 def _cut(text: str, limit: int) -> str:

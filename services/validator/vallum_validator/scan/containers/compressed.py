@@ -1,4 +1,4 @@
-"""Compressed streams: gzip, zlib, bzip2, xz, lzma, lz4, zstd and the oldest of joblib's own. Pickles are in all of them.
+"""Compressed streams: gzip, zlib, bzip2, xz, lzma, lz4, zstd and the oldest of joblib's own.
 
 Streams that follow each other are read as one, as their libraries do: a pickle may begin in one and end in the next.
 """
@@ -34,7 +34,7 @@ _ZFILE_LENGTH: Final = len("ZF") + len(hex(2**64))
 def _zfile(content: Expansion, raw: memoryview) -> int:
     """joblib before 0.10, which today's still loads: the length in text, padded, then a zlib stream."""
     begin = _ZFILE_LENGTH
-    if raw[begin : begin + 1] == b" ":
+    if bytes(raw[begin : begin + 1]) == b" ":
         begin += 1
     return begin + content.add_stream(raw[begin:], zlib_stream())
 

@@ -74,7 +74,7 @@ class Lz4:
     """One lz4 frame, with the interface of the other decompressors. Its blocks are of four mebibytes at most."""
 
     def __init__(self) -> None:
-        from lz4.frame import LZ4FrameDecompressor
+        from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 
         self._inner = LZ4FrameDecompressor()
 

@@ -20,12 +20,13 @@ MIN_BYTES: Final = 1024**2
 """Below this the machine is done before the expressions are compiled."""
 CHUNK: Final = 64 * 1024
 """A run is at most this long, so that working one out stays cheap."""
-BYTES_PER_STEP: Final = 8
-"""How many bytes of a run are charged as one opcode."""
 _WORTH_IT: Final = 32
 _LENGTHS: Final = 64
 _MEMO: Final = rb"(?:\x94|q.|r.{4})?+"
 _EMPTY: Final = {0x5D: "list", 0x7D: "dict", 0x8F: "set"}
+_WIDTHS: Final = {**dict.fromkeys(b"\x8cCU", 1), **dict.fromkeys(b"XBT", 4), 0x8D: 8, 0x8E: 8}
+"""How many bytes the length of a text has."""
+_NOTE_WIDTHS: Final = {0x94: 1, ord("q"): 2, ord("r"): 5}
 _PLAIN_INDICES: Final = 256
 """Memo indices below this are written in one byte."""
 
@@ -85,20 +86,46 @@ def match(data: memoryview, start: int, limit: int, *, single: bool) -> Run | No
         limit: where it must end.
         single: whether it may be one container only, which then has a stand-in.
     """
-    expression = _single_expression() if single else _run_expression()
-    found = expression.match(data, start, min(start + CHUNK, limit))
-    end = found.end() if found else start
-    if end - start < _WORTH_IT:
-        return None
-    run = Run(start, end)
+    limit = min(start + CHUNK, limit)
+    run = Run(start, start)
     if single:
-        run.stand_in = Container(_EMPTY[data[start]], run=run)
-    return run
+        found = _single_expression().match(data, start, limit)
+        run.end = found.end() if found else start
+        run.stand_in = Container(_EMPTY.get(data[start], ""), run=run)
+    else:
+        while True:
+            found = _run_expression().match(data, run.end, limit)
+            begin = found.end() if found else run.end
+            body, run.end = _long_text(data, begin, limit)
+            if body == begin:
+                break
+            run.long_texts.append((begin, body, run.end))
+    return run if run.end - start >= _WORTH_IT else None
+
+
+def _long_text(data: memoryview, start: int, limit: int) -> tuple[int, int]:
+    """Where a text that is too long for the expression ends, and its note in the memo; `start` where there is none."""
+    width = _WIDTHS.get(data[start]) if start < limit else None
+    if width is None:
+        return start, start
+    begin = start + 1 + width
+    length = int.from_bytes(data[start + 1 : begin], "little")
+    body = begin + length
+    if length < _LENGTHS or body >= limit:
+        return start, start
+    end = body + _NOTE_WIDTHS.get(data[body], 0)
+    return (body, end) if end <= limit else (start, start)
 
 
 def notes(data: memoryview, run: Run) -> int | None:
     """How many entries a run adds to the memo; `None` where it names other numbers than the next ones."""
-    found = _note_expression().findall(data, run.start, run.end)
+    found: list[bytes] = []
+    begin = run.start
+    for text, body, end in run.long_texts:
+        found += _note_expression().findall(data, begin, text)
+        found.append(bytes(data[body:end]))
+        begin = end
+    found += _note_expression().findall(data, begin, run.end)
     count: int = found.count(b"\x94")
     named = len(found) - found.count(b"") - count
     if not named:

@@ -24,7 +24,7 @@ _NUMPY_PARTS: Final = frozenset({"dtype", "ndarray", "scalar", "_reconstruct", "
 modules that are any text of the file; the import fails."""
 _REPORT_COST: Final = 30
 """Opcodes charged for a finding: its message takes as long to write."""
-_TEXT_PER_STEP: Final = 16
+_TEXT_PER_STEP: Final = 4
 """Characters that are looked at for the cost of one opcode."""
 _DEPTH: Final = 5
 _MAX_LOOKED_AT: Final = 1000

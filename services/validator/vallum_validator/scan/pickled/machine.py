@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Budget
-from vallum_validator.scan.pickled.bulk import BYTES_PER_STEP, MIN_BYTES, match
+from vallum_validator.scan.pickled.bulk import MIN_BYTES, match
 from vallum_validator.scan.pickled.memo import Memo, Notes, OverlaidNotes
 from vallum_validator.scan.pickled.values import Global, Instance, Run, duplicate
 
@@ -27,8 +27,8 @@ _READS: Final = {
     **dict.fromkeys(b"s\x87\x92", 3),
 }
 """How many single values an opcode reads from the top of the stack."""
-_REPLAY_BYTES_PER_STEP: Final = 2
-"""How many bytes of a run are charged as one opcode each time it is worked out."""
+_REPLAY_COST: Final = 2
+"""How many times its cost a run is charged each time it is worked out."""
 _MEMO_SLACK: Final = 1 << 20
 _MAX_MARKS: Final = 10_000
 _MAX_LINE: Final = 1 << 20
@@ -188,7 +188,7 @@ class Machine:
         # What follows an object is its state, and will be asked for as one value.
         single = bool(stack) and type(stack[-1]) in (Instance, Global)
         while run := match(self.data, position, limit, single=single):
-            self.budget.step((run.end - run.start) // BYTES_PER_STEP)
+            self.budget.step(run.cost)
             run.work_out = self._runs.work_out
             self._runs.add(run)
             if run.stand_in is not None:
@@ -212,7 +212,7 @@ class Machine:
                 depth += 1
 
     def _replay(self, run: Run, memo: Notes) -> list[Any]:
-        self.budget.step((run.end - run.start) // _REPLAY_BYTES_PER_STEP)
+        self.budget.step(_REPLAY_COST * run.cost)
         inner = Machine(self.data, observer=self.observer, budget=self.budget, bulk=False)
         inner.memo = memo
         position = run.start

@@ -162,7 +162,7 @@ class Memo:
             raise KeyError(index)
         place = bisect_right(self._starts, index) - 1
         piece = self._pieces[place]
-        return piece if type(piece) is Run else piece[index - self._starts[place]]
+        return piece if isinstance(piece, Run) else piece[index - self._starts[place]]
 
     def has(self, index: int) -> bool:
         """Whether an index is in use."""

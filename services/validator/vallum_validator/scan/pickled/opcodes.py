@@ -14,7 +14,7 @@ from vallum_common.errors import Invalid
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled import objects
 from vallum_validator.scan.pickled.machine import Handler, Machine
-from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container
+from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container, measured, packed
 
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED: Final = {
@@ -165,7 +165,7 @@ def _tuple_of(count: int) -> Handler:
         stack = machine.stack
         if len(stack) < count:
             raise Invalid(f"TUPLE{count} at offset {start - 1} needs {count} values, {len(stack)} are there")
-        stack[-count:] = [tuple(stack[-count:])]
+        stack[-count:] = [packed(stack[-count:])]
         return start
 
     return pack
@@ -173,8 +173,13 @@ def _tuple_of(count: int) -> Handler:
 
 def _tuple(machine: Machine, start: int) -> int:
     values = machine.pop_mark(bare=True)
-    machine.stack.append(tuple(values) if len(values) <= Container.MAX_ITEMS else OPAQUE)
+    machine.stack.append(packed(values) if len(values) <= Container.MAX_ITEMS else _long_tuple(values))
     return start
+
+
+def _long_tuple(values: list[Any]) -> Any:
+    measured(values)
+    return OPAQUE
 
 
 def _marked(kind: str) -> Handler:

@@ -68,10 +68,10 @@ def _joblib_machine(data: memoryview, judge: Judge, context: Context) -> Machine
 
 
 def _opcode_at(data: memoryview, offset: int) -> str:
-    from pickletools import code2op  # noqa: PLC0415 - only a broken pickle pays for it
+    from pickletools import opcodes  # only a broken pickle pays for it
 
-    opcode = code2op.get(chr(data[offset])) if offset < len(data) else None
-    return opcode.name if opcode else "no opcode"
+    code = chr(data[offset]) if offset < len(data) else ""
+    return next((opcode.name for opcode in opcodes if opcode.code == code), "no opcode")
 
 
 @dataclass(frozen=True, slots=True)

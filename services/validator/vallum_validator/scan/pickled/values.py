@@ -16,6 +16,15 @@ MAX_KEPT: Final = 64 * 1024
 """Longer text and bytes become `OPAQUE`: no module name or command is that long, and memory stays flat."""
 
 
+MAX_WEIGHT: Final = 1 << 40
+MAX_DEPTH: Final = 5_000
+"""Five times what Python lets itself recurse to, and so what a pickler writes."""
+
+
+_BYTES_PER_STEP: Final = 4
+"""How many bytes of a run are charged as one opcode."""
+
+
 class Grade(IntEnum):
     """What the allow-lists say of a global, from worst to best."""
 
@@ -96,6 +105,7 @@ class Run:
         start: of its first opcode.
         end: behind its last.
         memo_base: how many entries the memo had before it.
+        long_texts: where each text in it begins that is too long for the expression, where it ends, and its note.
         values: what it leaves on the stack, once that was worked out.
         stand_in: the container that lies on the stack for it, where it leaves just that.
         work_out: fills `values`.
@@ -104,9 +114,16 @@ class Run:
     start: int
     end: int
     memo_base: int = 0
+    long_texts: list[tuple[int, int, int]] = field(default_factory=list)
     values: list[Any] | None = None
     stand_in: Container | None = None
     work_out: Callable[[Run], list[Any]] | None = None
+
+    @property
+    def cost(self) -> int:
+        """Opcodes charged for it: as many as there may be, at the speed at which runs are passed over."""
+        texts = sum(end - start for start, _, end in self.long_texts)
+        return len(self.long_texts) + (self.end - self.start - texts) // _BYTES_PER_STEP
 
     def bare(self) -> list[Any]:
         """What it leaves on the stack, worked out now if it was not before."""
@@ -118,6 +135,52 @@ class Run:
         return "<data>"
 
 
+class Nest(tuple[Any, ...]):
+    """A tuple in which are tuples or containers.
+
+    Args:
+        weight: how many values it holds with everything in it, each as often as it is referred to.
+        depth: of nesting.
+    """
+
+    weight: int
+    depth: int
+
+
+def packed(items: list[Any]) -> tuple[Any, ...]:
+    """The items as a tuple. Raises: Exhausted, as `measured` does."""
+    weight, depth = measured(items)
+    if not depth:
+        return tuple(items)
+    nest = Nest(items)
+    nest.weight, nest.depth = weight + 1, depth + 1
+    return nest
+
+
+def measured(items: list[Any]) -> tuple[int, int]:
+    """The weight of tuples and containers among the items, and how deep the deepest is.
+
+    Raises:
+        Exhausted: they refer to so many values that walking them never ends (a billion laughs), or nest so deeply that
+            walking them overflows the stack.
+    """
+    weight = depth = 0
+    if _NESTING.isdisjoint(map(type, items)):
+        return weight, depth
+    for item in items:
+        if type(item) is Container or type(item) is Nest:
+            weight += item.weight
+            depth = max(depth, item.depth)
+        elif type(item) is tuple and item:
+            weight += len(item)
+            depth = max(depth, 1)
+    if weight > MAX_WEIGHT:
+        raise Exhausted(f"what follows refers to more than {MAX_WEIGHT} values, counted as often as they occur")
+    if depth > MAX_DEPTH:
+        raise Exhausted(f"values are nested deeper than {MAX_DEPTH} levels")
+    return weight, depth
+
+
 @dataclass(slots=True, eq=False)
 class Container:
     """A list, dict, set or byte array.
@@ -126,7 +189,8 @@ class Container:
         kind: `list`, `dict`, `set`, `frozenset` or `bytearray`.
         items: what is in it, keys and values in turn for a dict; cut at `MAX_ITEMS`. A `Run` stands for many.
         cut: whether items are missing.
-        weight: how many values it holds with all containers in it, each as often as it is referred to.
+        weight: how many values it holds with everything in it, each as often as it is referred to.
+        depth: of nesting.
         run: that it stands in for.
     """
 
@@ -134,22 +198,17 @@ class Container:
     items: list[Any] = field(default_factory=list)
     cut: bool = False
     weight: int = 1
+    depth: int = 1
     run: Run | None = None
 
     MAX_ITEMS = 64
-    MAX_WEIGHT = 1 << 40
 
     def add(self, items: list[Any]) -> None:
-        """Put items in, as far as they are kept.
-
-        Raises:
-            Exhausted: it refers to so many values that walking it never ends (a billion laughs).
-        """
-        self.weight += sum([item.weight for item in items if type(item) is Container and item is not self])
-        if self.weight > self.MAX_WEIGHT:
-            raise Exhausted(
-                f"a {self.kind} refers to more than {self.MAX_WEIGHT} values, counted as often as they occur"
-            )
+        """Put items in, as far as they are kept. Raises: Exhausted, as `measured` does."""
+        weight, depth = measured(items)
+        if depth:
+            self.weight += weight
+            self.depth = max(self.depth, depth + 1)
         room = self.MAX_ITEMS - len(self.items)
         self.items += items[:room]
         if len(items) > room:
@@ -187,10 +246,13 @@ class Container:
         return f"<{self.kind}>"
 
 
+_NESTING: Final = frozenset({tuple, Nest, Container})
+
+
 def duplicate(value: Any) -> Any:
     """The value, or a copy of it where it is one that opcodes change."""
     if type(value) is Container:
-        return Container(value.kind, value.contents(), value.cut, value.weight)
+        return Container(value.kind, value.contents(), value.cut, value.weight, value.depth)
     if type(value) is Instance:
         return Instance(value.source, value.arguments, value.state, value.may_be_text)
     return value
