@@ -121,16 +121,17 @@ def joblib_file(code: str, state: Any = None, *, extra: bytes = b"", alignment: 
     return head + pickle.dumps(fields, 2)[2:-1] + dtype + b"b" + extra
 
 
-HIDDEN = b"U" + bytes([len(EVIL[2:-1])]) + EVIL[2:-1]
-"""Text, to whoever begins to read at its first byte; a call, to whoever begins two bytes later."""
+_LENGTH = ord("N")
+HIDDEN = b"U" + bytes([_LENGTH]) + (EVIL[2:] + b"N0" * _LENGTH)[:_LENGTH]
+"""Text, to whoever begins to read at its first byte; a call, to whoever begins two bytes later, and None before it to whoever begins one byte later."""
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        joblib_file("i", extra=b"N" + b"U\2\0" + HIDDEN + b"0."),
-        joblib_file("M", extra=b"N" * 8 + HIDDEN + b"."),
-        joblib_file("f8", (3, "<", None, None, None, -1, -1, 1), extra=EVIL + b"."),
+        joblib_file("i", extra=b"\0N" + HIDDEN + b"0."),
+        joblib_file("M", extra=b"\0NNNNN" + HIDDEN + b"0."),
+        joblib_file("f8", (3, "<", None, None, None, -1, -1, 1), extra=b"\x80\4N0N0U\1" + HIDDEN + b"0."),
         joblib_file("O8", (3, "|", None, None, None, -1, -1, 0), extra=b"N........."),
         joblib_file("V3", (3, "|", None, None, None, -1, 1, 0), extra=b"N" * 20 + b"."),
         joblib_file("V3", (2, "|", None, None, None, 3, 1, 1), extra=b"N" * 20 + b"."),
@@ -142,7 +143,9 @@ def test_a_dtype_that_numpy_does_not_write_is_not_clean(scan: Scan, data: bytes)
 
 
 def test_a_wrapper_that_is_built_twice_is_not_clean(scan: Scan) -> None:
-    data = joblib_file("u1", alignment=16, extra=b"\0\1h\x63}(U\5shapeK\0\x85U\5dtypecnumpy\ndtype\nU\2u1\x85Rub\1N.")
+    data = joblib_file(
+        "u1", alignment=16, extra=b"\0\1h\x63}(U\5shapeK\0\x85U\5dtypecnumpy\ndtype\nU\2u1\x85Rub0" + b"N0" * 24 + b"N."
+    )
     assert scan(data).verdict is not ScanVerdict.CLEAN
 
 
@@ -166,7 +169,7 @@ def test_a_companion_file_of_old_joblib_is_told(scan: Scan) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "arguments"),
     [
-        ("numpy.random._pickle", "__generator_ctor", b"\x8c\1x\x8c\5numpy\x8c\4load\x93\x86"),
+        ("numpy.random._pickle", "__generator_ctor", b"\x8c\1x\x8c\x0bjoblib.disk\x8c\x09disk_used\x93\x86"),
         ("torch._tensor", "_rebuild_from_type_v2", b"(\x8c\x08builtins\x8c\7getattr\x93NN\x8c\1x\x86Nt"),
         ("copyreg", "_reconstructor", b"\x8c\6joblib\x8c\6Logger\x93\x8c\6joblib\x8c\6Logger\x93N\x87"),
     ],
