@@ -123,7 +123,7 @@ def joblib_file(code: str, state: Any = None, *, extra: bytes = b"", alignment: 
 
 _LENGTH = ord("N")
 HIDDEN = b"U" + bytes([_LENGTH]) + (EVIL[2:] + b"N0" * _LENGTH)[:_LENGTH]
-"""Text, to whoever begins to read at its first byte; a call, to whoever begins two bytes later, and None before it to whoever begins one byte later."""
+"""Text, to whoever begins to read at its first byte; a call, to whoever begins one or two bytes later."""
 
 
 @pytest.mark.parametrize(

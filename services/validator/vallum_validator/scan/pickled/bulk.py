@@ -20,8 +20,10 @@ MIN_BYTES: Final = 1024**2
 """Below this the machine is done before the expressions are compiled."""
 CHUNK: Final = 64 * 1024
 """A run is at most this long, so that working one out stays cheap."""
-_WORTH_IT: Final = 32
+_WORTH_IT: Final = 8
+"""A run of a lower cost is followed sooner than it is kept."""
 _LENGTHS: Final = 64
+_MAX_MORE: Final = 64
 _MEMO: Final = rb"(?:\x94|q.|r.{4})?+"
 _EMPTY: Final = {0x5D: "list", 0x7D: "dict", 0x8F: "set"}
 _WIDTHS: Final = {**dict.fromkeys(b"\x8cCU", 1), **dict.fromkeys(b"XBT", 4), 0x8D: 8, 0x8E: 8}
@@ -67,9 +69,9 @@ def _single_expression() -> re.Pattern[bytes]:
 def _run_expression() -> re.Pattern[bytes]:
     scalar = _scalar(_MEMO)
     # One value, or two or more of them packed by a tuple opcode that finds enough values right before it.
-    more = scalar + scalar + rb"*+(?:[\x85-\x87]" + _MEMO + b")?+"
+    more = scalar + scalar + b"{0,%d}+(?:" % _MAX_MORE + rb"[\x85-\x87]" + _MEMO + b")?+"
     level = b"(?>" + scalar + rb"(?:\x85" + _MEMO + b"|" + scalar + rb"(?:\x86" + _MEMO + b"|" + more + b")?+)?+)"
-    return re.compile(b"(?>" + level + b"|" + _nested() + b")*+", re.DOTALL)
+    return re.compile(b"((?>" + level + b"|" + _nested() + b"))*+", re.DOTALL)
 
 
 @cache
@@ -98,9 +100,12 @@ def match(data: memoryview, start: int, limit: int, *, single: bool) -> Run | No
             begin = found.end() if found else run.end
             body, run.end = _long_text(data, begin, limit)
             if body == begin:
+                # What follows may read the last values, for which not all of the run is to be worked out.
+                last = found.start(1) if found else -1
+                run.end = last if last > start else begin
                 break
             run.long_texts.append((begin, body, run.end))
-    return run if run.end - start >= _WORTH_IT else None
+    return run if run.cost >= _WORTH_IT else None
 
 
 def _long_text(data: memoryview, start: int, limit: int) -> tuple[int, int]:

@@ -18,8 +18,12 @@ from vallum_validator.scan.pickled.memo import Memo, Notes, OverlaidNotes
 from vallum_validator.scan.pickled.values import Global, Instance, Run, duplicate
 
 _STOP: Final = ord(".")
-_BATCHES: Final = (5,) * 16 + (31,)
-"""Opcodes between two looks at whether a run of data begins: often where one ended, in different places of a tuple."""
+_BATCHES: Final = (5, 31)
+"""Opcodes between two looks at whether a run of data begins: often where one ended not long ago, and in different
+places of a tuple."""
+_PATIENCE: Final = 16
+"""How many looks without a long run make a stream one of objects, where looking costs more than it gives."""
+_LONG_RUN: Final = 128
 _BOUND_EVERY: Final = 4096
 _READS: Final = {
     **dict.fromkeys(b"02Qqrp\x85\x94\x98", 1),
@@ -99,6 +103,7 @@ class Machine:
         "bulk",
         "data",
         "frame_end",
+        "fruitless",
         "memo",
         "observer",
         "position",
@@ -125,6 +130,7 @@ class Machine:
         self.memo: Notes = self._runs
         self.protocol = 0
         self.frame_end = 0
+        self.fruitless = 0
         self.position = 0
         """Where `run` ended: behind STOP, or at the opcode that it could not follow."""
         self.bulk = bulk and len(data) >= MIN_BYTES
@@ -143,7 +149,7 @@ class Machine:
         """
         self._handlers = handlers
         data, opcode, position = self.data, 0, offset
-        unbounded, fruitless, batch = 0, 0, _BATCHES[-1]
+        unbounded, batch = 0, _BATCHES[-1]
         try:
             while True:
                 for _ in range(batch):
@@ -160,10 +166,8 @@ class Machine:
                     self._bound_stack()
                     unbounded = 0
                 if self.bulk:
-                    behind = self.skip_run(position)
-                    fruitless = fruitless + 1 if behind == position else 0
-                    batch = _BATCHES[min(fruitless, len(_BATCHES) - 1)]
-                    position = behind
+                    position = self.skip_run(position)
+                    batch = _BATCHES[self.fruitless > _PATIENCE]
         except IndexError as error:
             raise Invalid(
                 f"the stream ends or the stack is empty at offset {position}, opcode {opcode:#04x}"
@@ -183,6 +187,7 @@ class Machine:
 
     def skip_run(self, position: int) -> int:
         """Pass over the data that begins here, as far as it goes."""
+        begin = position
         limit = self.frame_end if position < self.frame_end < len(self.data) else len(self.data)
         stack = self.stack
         # What follows an object is its state, and will be asked for as one value.
@@ -199,7 +204,12 @@ class Machine:
                 stack.append(run)
                 self._covered += 1
             position = run.end
+        self.fruitless = 0 if position - begin >= _LONG_RUN else self.fruitless + 1
         return position
+
+    def look(self, position: int) -> int:
+        """As `skip_run`, where that has paid lately."""
+        return self.skip_run(position) if self.bulk and self.fruitless <= _PATIENCE else position
 
     def uncover(self, count: int) -> None:
         """Put the values of runs in their place where one of the topmost `count` values is a run."""

@@ -202,7 +202,7 @@ def _store(opcode: str, count: int | None) -> Handler:
             target.add(items)
         elif items or opcode in ("APPEND", "SETITEM", "APPENDS"):
             machine.observer.store(start - 1, opcode, target)
-        return machine.skip_run(start) if count is None and machine.bulk else start
+        return machine.look(start) if count is None else start
 
     return put
 
@@ -273,7 +273,7 @@ def _frame(machine: Machine, start: int) -> int:
 
 def _mark(machine: Machine, start: int) -> int:
     machine.mark()
-    return machine.skip_run(start) if machine.bulk else start
+    return machine.look(start)
 
 
 def _pop(machine: Machine, start: int) -> int:
