@@ -209,5 +209,5 @@ def test_honest_file_is_clean(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(make())
     report = scan_file(file)
-    assert [finding.message for finding in report.findings] == []
+    assert [finding.message for finding in report.findings if not finding.rule.startswith("metadata.")] == []
     assert (report.verdict, report.format) == (ScanVerdict.CLEAN, expected)

@@ -13,6 +13,7 @@ from vallum_validator.scan.containers.compressed import inspect_compressed, is_c
 from vallum_validator.scan.containers.packages import inspect_zip
 from vallum_validator.scan.containers.tar import inspect_tar, is_tar
 from vallum_validator.scan.context import Context
+from vallum_validator.scan.formats.documents import inspect_text
 from vallum_validator.scan.formats.gguf import MAGIC as GGUF_MAGIC
 from vallum_validator.scan.formats.gguf import inspect_gguf
 from vallum_validator.scan.formats.hdf5 import MAGIC as HDF5_MAGIC
@@ -24,7 +25,7 @@ from vallum_validator.scan.formats.parquet import MAGIC as PARQUET_MAGIC
 from vallum_validator.scan.formats.parquet import inspect_parquet
 from vallum_validator.scan.formats.safetensors import inspect_safetensors, is_safetensors
 from vallum_validator.scan.formats.tensorflow import inspect_saved_model, inspect_tflite, is_saved_model
-from vallum_validator.scan.formats.text import inspect_text, is_text
+from vallum_validator.scan.formats.text import is_text
 from vallum_validator.scan.formats.torch import inspect_torch_legacy, is_torch_legacy
 from vallum_validator.scan.formats.ubjson import inspect_ubjson, is_ubjson
 from vallum_validator.scan.pickled.streams import inspect_pickle, probe

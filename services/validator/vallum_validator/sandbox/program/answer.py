@@ -150,10 +150,19 @@ def _predict(work: _Work, request: Frame) -> _Reply:
     return {}, {name: array for name, array in answer.items() if array is not None}
 
 
+def _reference(_work: _Work, request: Frame) -> _Reply:
+    import numpy as np
+
+    from vallum_validator.sandbox.program.reference import read
+
+    return {}, {"lines": np.array(read(request.head["path"], request.head["format"]), dtype=object)}
+
+
 _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "hello": _hello,
     "open_table": _open_table,
     "columns": _columns,
     "load": _load,
     "predict": _predict,
+    "reference": _reference,
 }
