@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from vallum_common.errors import Exhausted, Invalid
@@ -12,7 +11,9 @@ from vallum_validator.scan import secrets
 from vallum_validator.scan.containers.compressed import inspect_compressed, is_compressed
 from vallum_validator.scan.containers.packages import inspect_zip
 from vallum_validator.scan.containers.tar import inspect_tar, is_tar
+from vallum_validator.scan.containers.zip_records import has_directory
 from vallum_validator.scan.context import Context
+from vallum_validator.scan.extensions import check_extension
 from vallum_validator.scan.formats.documents import inspect_text
 from vallum_validator.scan.formats.gguf import MAGIC as GGUF_MAGIC
 from vallum_validator.scan.formats.gguf import inspect_gguf
@@ -24,12 +25,20 @@ from vallum_validator.scan.formats.onnx import inspect_onnx, is_onnx
 from vallum_validator.scan.formats.parquet import MAGIC as PARQUET_MAGIC
 from vallum_validator.scan.formats.parquet import inspect_parquet
 from vallum_validator.scan.formats.safetensors import inspect_safetensors, is_safetensors
-from vallum_validator.scan.formats.tensorflow import inspect_saved_model, inspect_tflite, is_saved_model
+from vallum_validator.scan.formats.sentencepiece import inspect_sentencepiece, is_sentencepiece
+from vallum_validator.scan.formats.tensorflow import (
+    inspect_keras_metadata,
+    inspect_saved_model,
+    is_keras_metadata,
+    is_saved_model,
+)
 from vallum_validator.scan.formats.text import is_text
+from vallum_validator.scan.formats.tflite import inspect_tflite
 from vallum_validator.scan.formats.torch import inspect_torch_legacy, is_torch_legacy
 from vallum_validator.scan.formats.ubjson import inspect_ubjson, is_ubjson
 from vallum_validator.scan.pickled.streams import inspect_pickle, probe
 
+Matcher = Callable[[memoryview], bool]
 Inspector = Callable[[memoryview, Context], str]
 
 
@@ -44,15 +53,15 @@ class Format:
     """
 
     name: str
-    matches: Callable[[memoryview], bool]
+    matches: Matcher
     inspect: Inspector
 
 
-def _starts(*magics: bytes) -> Callable[[memoryview], bool]:
+def _starts(*magics: bytes) -> Matcher:
     return lambda data: bytes(data[:16]).startswith(magics)
 
 
-def _at(offset: int, magic: bytes) -> Callable[[memoryview], bool]:
+def _at(offset: int, magic: bytes) -> Matcher:
     return lambda data: bytes(data[offset : offset + len(magic)]) == magic
 
 
@@ -60,12 +69,26 @@ def _is_binary_pickle(data: memoryview) -> bool:
     return len(data) > 2 and data[0] == 0x80 and 2 <= data[1] <= 5
 
 
-def _unsupported(name: str) -> Inspector:
-    def inspect(_: memoryview, context: Context) -> str:
+def _refused(name: str, matches: Matcher) -> Format:
+    """A format that is known, and that nothing here can judge."""
+
+    def report(_: memoryview, context: Context) -> str:
         context.report("file.unsupported", f"{name} cannot be judged here")
         return name
 
-    return inspect
+    return Format(name, matches, report)
+
+
+_PROGRAMS: Final = (
+    b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xce",
+    b"\xfe\xed\xfa\xcf", b"\0asm", b"!<arch>\n", b"!<thin>\n", b"\x1bLua", b"\xac\xed\0\x05",
+)  # fmt: skip
+
+
+def _is_program(data: memoryview) -> bool:
+    # A .pyc begins with the number of a version of Python 3 and a line end that editors would break.
+    compiled = bytes(data[2:4]) == b"\r\n" and 3000 <= int.from_bytes(data[:2], "little") < 4000
+    return compiled or bytes(data[:8]).startswith(_PROGRAMS)
 
 
 def _program(_: memoryview, context: Context) -> str:
@@ -73,63 +96,49 @@ def _program(_: memoryview, context: Context) -> str:
     return "program"
 
 
-_PROGRAMS: Final = (
-    b"\x7fELF",
-    b"MZ",
-    b"\xca\xfe\xba\xbe",
-    b"\xcf\xfa\xed\xfe",
-    b"\xfe\xed\xfa\xce",
-    b"\0asm",
-    b"\xa7\r\r\n",
-    b"!<arch>\n",
-)
+_ZIP: Final = Format("zip", _starts(b"PK\x03\x04", b"PK\x05\x06"), inspect_zip)
 
 FORMATS: Final = (
     Format("torch-legacy", is_torch_legacy, inspect_torch_legacy),
     Format("pickle", _is_binary_pickle, inspect_pickle),
-    Format("zip", _starts(b"PK\x03\x04", b"PK\x05\x06"), inspect_zip),
+    _ZIP,
     Format("npy", _starts(NPY_MAGIC), inspect_npy),
     Format("gguf", _starts(GGUF_MAGIC), inspect_gguf),
     Format("hdf5", _starts(HDF5_MAGIC), inspect_hdf5),
     Format("tflite", _at(4, b"TFL3"), inspect_tflite),
     Format("parquet", _starts(PARQUET_MAGIC), inspect_parquet),
     Format("compressed", is_compressed, inspect_compressed),
-    Format("program", _starts(*_PROGRAMS), _program),
-    Format("7z", _starts(b"7z\xbc\xaf\x27\x1c"), _unsupported("7z")),
-    Format("rar", _starts(b"Rar!\x1a\x07"), _unsupported("rar")),
+    Format("program", _is_program, _program),
+    _refused("7z", _starts(b"7z\xbc\xaf\x27\x1c")),
+    _refused("rar", _starts(b"Rar!\x1a\x07\0", b"Rar!\x1a\x07\x01\0")),
+    _refused("cab", _starts(b"MSCF")),
+    _refused("xar", _starts(b"xar!")),
+    _refused("lzip", _starts(b"LZIP")),
+    _refused("lha", _at(2, b"-lh")),
+    _refused("iso", _at(32769, b"CD001")),
+    _refused("onnxruntime", _at(4, b"ORTM")),
+    _refused("executorch", _at(4, b"ET1")),
+    _refused("catboost", _starts(b"CBM1")),
+    _refused("xgboost-binary", _starts(b"binf")),
+    _refused("arrow", _starts(b"ARROW1\0\0", b"FEA1")),
+    _refused("r-data", _starts(b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n")),
+    _refused("sqlite", _starts(b"SQLite format 3\0")),
+    _refused("property-list", _starts(b"bplist0")),
+    _refused("pdf", _starts(b"%PDF-")),
     Format("tar", is_tar, inspect_tar),
     Format("safetensors", is_safetensors, inspect_safetensors),
     Format("onnx", is_onnx, inspect_onnx),
     Format("saved-model", is_saved_model, inspect_saved_model),
+    Format("sentencepiece", is_sentencepiece, inspect_sentencepiece),
+    Format("keras-metadata", is_keras_metadata, inspect_keras_metadata),
     Format("xgboost", is_ubjson, inspect_ubjson),
 )
 """In the order they are tried: unmistakable magic first, then what takes a look at the structure."""
 
 _CONTAINERS: Final = frozenset({"zip", "tar", "compressed"})
-_FAMILIES: Final[Mapping[str, frozenset[str]]] = {
-    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".sav"), frozenset({"pickle", "joblib"})),
-    ".onnx": frozenset({"onnx"}),
-    ".skops": frozenset({"skops"}),
-    ".safetensors": frozenset({"safetensors"}),
-    ".npy": frozenset({"npy"}),
-    ".npz": frozenset({"npz"}),
-    ".parquet": frozenset({"parquet"}),
-    ".csv": frozenset({"text"}),
-    ".md": frozenset({"text", "xml", "json"}),
-    ".json": frozenset({"json", "keras-config", "xgboost"}),
-    ".ubj": frozenset({"xgboost"}),
-    ".gguf": frozenset({"gguf"}),
-    ".keras": frozenset({"keras", "hdf5"}),
-    **dict.fromkeys((".h5", ".hdf5"), frozenset({"hdf5"})),
-    ".tflite": frozenset({"tflite"}),
-    ".pmml": frozenset({"xml"}),
-    ".xml": frozenset({"xml"}),
-    ".tar": frozenset({"tar"}),
-    **dict.fromkeys((".yaml", ".yml"), frozenset({"text", "json"})),
-    **dict.fromkeys((".pt", ".pth", ".ckpt"), frozenset({"torch", "torchscript", "torch-legacy", "pickle", "joblib"})),
-    ".zip": frozenset({"zip", "npz", "skops", "torch", "torchscript", "keras"}),
-}
-"""What each ending promises. An ending that is not here promises nothing."""
+"""Their members are searched for secrets, and not their own bytes."""
+_USER_BLOCKS: Final = tuple(512 << power for power in range(24))
+"""Where else than at the beginning readers of HDF5 look for it: behind a block of the user's own."""
 
 
 def inspect(data: memoryview, context: Context) -> str:
@@ -150,13 +159,16 @@ def inspect(data: memoryview, context: Context) -> str:
         name = found.name
         if found.inspect is not inspect_pickle:
             _look_for_pickle(data, context)
+        _look_for_others(data, found, context)
         if name not in _CONTAINERS:
             secrets.search(data, context, text=name == "text")
-        return found.inspect(data, context)
+        name = found.inspect(data, context)
     except Invalid as error:
         context.report("format.broken", f"{name}: {error.message}")
     except Exhausted as error:
         context.report("limit.reached", error.message)
+    if context.depth:
+        check_extension(context.member.rpartition("!/")[2], name, context)
     return name
 
 
@@ -175,8 +187,18 @@ def _look_for_pickle(data: memoryview, context: Context) -> None:
         context.report(rule, f"to pickle.load this is a pickle that acts within {result.reached or len(data)} bytes", 0)
 
 
-def check_extension(name: str, found: str, context: Context) -> None:
-    """Report a name that promises another format than was found."""
-    promised = _FAMILIES.get(PurePosixPath(name.lower()).suffix)
-    if promised is not None and found not in promised and found not in ("empty", "unknown"):
-        context.report("file.extension", f"{name!r} promises {' or '.join(sorted(promised))}, the content is {found}")
+def _look_for_others(data: memoryview, found: Format, context: Context) -> None:
+    """Report what other readers would take the same bytes for, and inspect it as that, too."""
+    others = [entry for entry in FORMATS if entry.name not in (found.name, "pickle") and entry.matches(data)]
+    if found.name not in ("zip", "tar"):
+        if has_directory(data):
+            others.append(_ZIP)
+        if any(bytes(data[start : start + 8]) == HDF5_MAGIC for start in _USER_BLOCKS):
+            context.report("file.polyglot", "behind a user block this is HDF5")
+    for other in others:
+        context.report("file.polyglot", f"this is {found.name} and {other.name} at once")
+        inside = context.enter(f"as {other.name}")
+        try:
+            other.inspect(data, inside)
+        except Invalid as error:
+            inside.report("format.broken", error.message)

@@ -22,7 +22,8 @@ from vallum_common.errors import Invalid
 from vallum_validator.domain import FileReport, ScanReport, ScanVerdict
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
-from vallum_validator.scan.dispatch import check_extension, inspect
+from vallum_validator.scan.dispatch import inspect
+from vallum_validator.scan.extensions import check_extension
 from vallum_validator.scan.pool import Pool, usable_cores
 from vallum_validator.scan.rules import RULES
 from vallum_validator.scan.supervision import Scanning
