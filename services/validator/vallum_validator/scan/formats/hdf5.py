@@ -82,6 +82,13 @@ def inspect_hdf5(data: memoryview, context: Context) -> str:
     return "hdf5"
 
 
+def text_of(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The values of all attributes, and of the heaps that arrays of text refer to; each with the offset 0."""
+    structure = read_structure(data)
+    for attribute in _attributes(structure):
+        yield from ((0, value) for value in attribute.values)
+
+
 def inventory(data: memoryview) -> Iterator[str]:
     """What is in the file, a line each: objects by address, their attributes, the links of groups."""
     structure = read_structure(data)

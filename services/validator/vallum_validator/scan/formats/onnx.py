@@ -39,6 +39,7 @@ _PACKED: Final = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}
 """Bytes per element of a data type, and elements per byte of those that are smaller. Source: as above."""
 _FLOAT_DATA, _STRING_DATA, _RAW, _DOUBLE_DATA = 4, 6, 9, 10
 _MAX_VARINT: Final = 10
+_LARGE: Final = 64 * 1024
 _MAX_DEPTH: Final = 60
 _MAX_ELEMENTS: Final = 1 << 31
 
@@ -155,6 +156,19 @@ def inspect_onnx(data: memoryview, context: Context) -> str:
     _Walk(operator, lambda tensor: _tensor(tensor, context), unknown).model(data)
     _check_ends(functions)
     return "onnx"
+
+
+def text_of(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The model without the data of large tensors, part by part; each with the offset 0."""
+    for entry in fields(data):
+        if entry.number != 7 or entry.wire != LENGTH:
+            yield 0, entry.data
+            continue
+        for part in fields(entry.data):
+            if part.number != 5 or len(part.data) < _LARGE:
+                yield 0, part.data
+            else:
+                yield from ((0, piece.data) for piece in fields(part.data) if piece.number not in (4, 5, 7, 9, 10, 11))
 
 
 def inventory(data: memoryview) -> Iterator[str]:

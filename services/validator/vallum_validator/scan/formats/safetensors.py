@@ -48,6 +48,11 @@ def inspect_safetensors(data: memoryview, context: Context) -> str:
     return "safetensors"
 
 
+def head_of(data: memoryview) -> memoryview:
+    """The header, without the tensors."""
+    return Reader(data, 8).take(Reader(data).number("Q"))
+
+
 def inventory(data: memoryview) -> Iterator[str]:
     """What is in the file, a line each: tensors with type and shape, keys of the metadata."""
     header, _ = _header(data)
