@@ -290,6 +290,6 @@ _EXPRESSIONS: Final = (
 )
 _NUMBERS: Final = tuple(_Form(kind, re.compile(f"(?:{form}){_ENDS}"), holds) for kind, form, holds in _EXPRESSIONS)
 _NUMBERED: Final = re.compile(
-    rf"(?<=[\s\"'(\[{{;:>|,])(?=[\d+(A-Z])(?:\d[\d .-]{{7}}|[+(]\d|[A-Z][A-Z\d] ?[A-Z\d]{{2}})|\A(?=[\d+(A-Z])"
+    r"(?<=[\s\"'(\[{;:>|,])(?=[\d+(A-Z])(?:\d[\d .-]{7}|[+(]\d|[A-Z][A-Z\d] ?[A-Z\d]{2})|\A(?=[\d+(A-Z])"
 )
 """Where one of them may begin; everything else about it is checked there."""

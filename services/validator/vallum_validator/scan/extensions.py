@@ -25,7 +25,7 @@ _FAMILIES: Final[Mapping[str, frozenset[str]]] = {
     ".keras": frozenset({"keras", "hdf5"}),
     **dict.fromkeys((".h5", ".hdf5", ".hdf"), frozenset({"hdf5"})),
     **dict.fromkeys((".tflite", ".lite"), frozenset({"tflite"})),
-    ".pb": frozenset({"saved-model", "keras-metadata", "onnx"}),
+    ".pb": frozenset({"saved-model", "keras-metadata", "fingerprint", "onnx"}),
     ".ubj": frozenset({"xgboost"}),
     ".cbm": frozenset({"catboost"}),
     **dict.fromkeys((".pmml", ".xml"), frozenset({"xml"})),

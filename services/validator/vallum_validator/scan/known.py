@@ -28,8 +28,10 @@ from vallum_validator.scan.formats.safetensors import head_of as safetensors_hea
 from vallum_validator.scan.formats.safetensors import inspect_safetensors, is_safetensors
 from vallum_validator.scan.formats.sentencepiece import inspect_sentencepiece, is_sentencepiece
 from vallum_validator.scan.formats.tensorflow import (
+    inspect_fingerprint,
     inspect_keras_metadata,
     inspect_saved_model,
+    is_fingerprint,
     is_keras_metadata,
     is_saved_model,
 )
@@ -142,6 +144,7 @@ FORMATS: Final = (
     Format("onnx", is_onnx, inspect_onnx, lambda data, _: onnx_text(data)),
     Format("saved-model", is_saved_model, inspect_saved_model),
     Format("sentencepiece", is_sentencepiece, inspect_sentencepiece),
+    Format("fingerprint", is_fingerprint, inspect_fingerprint),
     Format("keras-metadata", is_keras_metadata, inspect_keras_metadata),
     Format("xgboost", is_ubjson, inspect_ubjson),
 )

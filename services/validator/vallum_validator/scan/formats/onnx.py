@@ -40,6 +40,8 @@ _PACKED: Final = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}
 _FLOAT_DATA, _STRING_DATA, _RAW, _DOUBLE_DATA = 4, 6, 9, 10
 _MAX_VARINT: Final = 10
 _LARGE: Final = 64 * 1024
+_MESSAGES: Final = _KNOWN["model"] - {1, 5}
+"""The fields of a model that are no numbers."""
 _MAX_DEPTH: Final = 60
 _MAX_ELEMENTS: Final = 1 << 31
 
@@ -49,7 +51,7 @@ def is_onnx(data: memoryview) -> bool:
     seen: set[int] = set()
     try:
         for entry in fields(data):
-            if entry.number not in _KNOWN["model"] or (entry.number in (7, 8) and entry.wire != LENGTH):
+            if entry.number not in _KNOWN["model"] or (entry.number in _MESSAGES) != (entry.wire == LENGTH):
                 return False
             seen.add(entry.number)
     except Invalid:

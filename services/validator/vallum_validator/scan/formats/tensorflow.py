@@ -34,6 +34,10 @@ _KNOWN: Final[Mapping[str, frozenset[int]]] = {
     "node": frozenset(range(1, 9)),
 }
 """Field numbers. Source: tensorflow, core/protobuf/meta_graph.proto, core/framework/{graph,function,node_def}.proto."""
+_FINGERPRINT: Final = frozenset({*((number, VARINT) for number in range(1, 6)), (6, LENGTH), (7, LENGTH)})
+"""Source: tensorflow, core/protobuf/fingerprint.proto."""
+_MAX_FINGERPRINT: Final = 1000
+_MAX_ID: Final = 64
 _IDENTIFIER, _METADATA = 4, 5
 _SAVED_OBJECT: Final = frozenset({(2, VARINT), (3, LENGTH), (_IDENTIFIER, LENGTH), (_METADATA, LENGTH), (6, LENGTH)})
 
@@ -107,3 +111,22 @@ def inspect_keras_metadata(data: memoryview, context: Context) -> str:
         for part in _parts(entry.data, _METADATA):
             inspect_config(load_json(part.data), context, keras=True)
     return "keras-metadata"
+
+
+def is_fingerprint(data: memoryview) -> bool:
+    """Whether it is the `fingerprint.pb` beside a SavedModel: five checksums, a version and an id."""
+    if len(data) > _MAX_FINGERPRINT:
+        return False
+    try:
+        kinds = {(entry.number, entry.wire) for entry in fields(data)}
+    except Invalid:
+        return False
+    return kinds | {(6, LENGTH), (7, LENGTH)} >= _FINGERPRINT and kinds <= _FINGERPRINT
+
+
+def inspect_fingerprint(data: memoryview, context: Context) -> str:
+    """Check that the id is short: the rest are numbers."""
+    for entry in fields(data):
+        if len(entry.data) > _MAX_ID:
+            context.report("file.polyglot", f"field {entry.number} has {len(entry.data)} bytes", entry.offset)
+    return "fingerprint"
