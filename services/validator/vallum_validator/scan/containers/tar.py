@@ -50,6 +50,8 @@ def inspect_tar(data: memoryview, context: Context) -> str:
                 context.report("archive.duplicate", f"two members are named {shown(name)}", offset)
             seen.add(plain)
         offset = following
+    if offset + _BLOCK > len(data):
+        raise Invalid(f"the archive is cut at {len(data)} bytes: it has no end")
     if any(bytes(data[offset : offset + _MAX_PADDING])) or len(data) - offset > _MAX_PADDING:
         context.report("file.polyglot", f"{len(data) - offset} bytes follow the archive", offset)
     if not seen:

@@ -5,6 +5,7 @@ The graph is walked on the wire format; nothing is built, and neither `onnx` nor
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.protobuf import LENGTH, Field, fields, varints
+from vallum_validator.scan.formats.text import is_text
 
 _DOMAINS: Final = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft",
@@ -31,6 +33,8 @@ _KNOWN: Final[Mapping[str, frozenset[int]]] = {
     "sparse tensor": frozenset({1, 2, 3}),
     "function": frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}),
     "training": frozenset({1, 2, 3, 4}),
+    "value": frozenset({1, 2, 3, 4}),
+    "type": frozenset({1, 4, 5, 6, 7, 8, 9}),
 }
 """Field numbers of each message. Source: onnx 1.23, `onnx.proto`."""
 _WIDTHS: Final = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 14: 8, 15: 16, 16: 2,
@@ -42,6 +46,7 @@ _MAX_VARINT: Final = 10
 _LARGE: Final = 64 * 1024
 _MESSAGES: Final = _KNOWN["model"] - {1, 5}
 """The fields of a model that are no numbers."""
+_TEXTS: Final = frozenset({2, 3, 4, 6})
 _MAX_DEPTH: Final = 60
 _MAX_ELEMENTS: Final = 1 << 31
 
@@ -113,6 +118,10 @@ class _Walk:
                 self.tensor(entry.data)
             elif entry.number == 15:
                 self.sparse(entry.data)
+            elif entry.number in (11, 12, 13):
+                for part in self.parts("value", entry.data):
+                    if part.number == 2 and part.wire == LENGTH:
+                        collections.deque(self.parts("type", part.data), maxlen=0)
 
     def node(self, data: memoryview, depth: int) -> None:
         """Tell the operator, and walk what its attributes hold."""
@@ -146,6 +155,9 @@ class _Walk:
 def inspect_onnx(data: memoryview, context: Context) -> str:
     """Judge every operator and tensor of the model."""
     functions = _functions(data)
+    for entry in fields(data):
+        if entry.number in _TEXTS and not is_text(entry.data):
+            context.report("file.polyglot", f"field {entry.number} of the model must be text", entry.offset)
     declare(dict(pair for entry in fields(data) if entry.number == 14 for pair in _key_value(entry.data)), context)
 
     def operator(domain: str, name: str) -> None:

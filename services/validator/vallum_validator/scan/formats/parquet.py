@@ -19,7 +19,6 @@ _PACKED_SIZE, _DATA, _INDEX, _DICTIONARY = 7, 9, 10, 11
 _RANGES: Final = ((4, 5), (6, 7))
 """Fields of a column chunk with offset and length of its indexes. Source: apache/parquet-format, parquet.thrift."""
 _BLOOM: Final = (14, 15)
-_MAX_GAP: Final = 8
 
 
 def inspect_parquet(data: memoryview, context: Context) -> str:
@@ -33,7 +32,7 @@ def inspect_parquet(data: memoryview, context: Context) -> str:
         context.report("file.polyglot", f"{length - end} bytes follow the footer", begin + end)
     position = len(MAGIC)
     for start, stop in sorted([*_ranges(footer, context), (begin, begin)]):
-        if start - position > _MAX_GAP:
+        if start > position:
             message = f"{start - position} bytes belong to no column"
             context.report("file.polyglot", message, position)
         position = max(position, stop)

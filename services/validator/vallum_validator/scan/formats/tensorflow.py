@@ -21,7 +21,7 @@ _DENIED: Final = frozenset(
      "Save", "SaveSlices", "Restore", "RestoreSlice", "DebugIdentity", "DebugIdentityV2", "LoadLibrary",
      "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TextLineReader", "TextLineReaderV2", "TFRecordReader",
      "TFRecordReaderV2", "WholeFileReader", "WholeFileReaderV2", "TextLineDataset", "TFRecordDataset",
-     "WriteSummary", "SummaryWriter", "CreateSummaryFileWriter", "LMDBReader", "SqlDataset", "LookupTableExport",
+     "WriteSummary", "SummaryWriter", "CreateSummaryFileWriter", "LMDBReader", "SqlDataset",
      "DatasetToTFRecord", "SaveDataset", "SaveDatasetV2", "LoadDataset", "CSVDataset", "CSVDatasetV2",
      "GenerateVocabRemapping", "LoadAndRemapMatrix"}
 )  # fmt: skip
