@@ -7,7 +7,7 @@ from typing import Final
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan import secrets
-from vallum_validator.scan.containers.zip_records import has_directory
+from vallum_validator.scan.containers.zip_records import begin_of
 from vallum_validator.scan.context import Context
 from vallum_validator.scan.extensions import check_extension
 from vallum_validator.scan.formats.hdf5 import MAGIC as HDF5_MAGIC
@@ -34,6 +34,7 @@ def inspect(data: memoryview, context: Context) -> str:
         found = next((entry for entry in FORMATS if entry.matches(data)), None) or _last_resort(data, context)
         if found is None:
             context.report("file.unrecognised", f"begins with {bytes(data[:16])!r}, which no known format does", 0)
+            _look_for_zip(data, context)
             return name
         name = found.name
         if found is not PICKLE:
@@ -82,14 +83,24 @@ def _look_for_others(data: memoryview, found: Format, context: Context) -> None:
     """Report what other readers would take the same bytes for, and inspect it as that, too."""
     others = [entry for entry in FORMATS if entry.name not in (found.name, "pickle") and entry.matches(data)]
     if found.name not in ("zip", "tar"):
-        if has_directory(data):
-            others.append(ZIP)
+        _look_for_zip(data, context)
         if any(bytes(data[start : start + 8]) == HDF5_MAGIC for start in _USER_BLOCKS):
             context.report("file.polyglot", "behind a user block this is HDF5")
     for other in others:
         context.report("file.polyglot", f"this is {found.name} and {other.name} at once")
-        inside = context.enter(f"as {other.name}")
-        try:
-            other.inspect(data, inside)
-        except Invalid as error:
-            inside.report("format.broken", error.message)
+        _inspect_as(other, data, context)
+
+
+def _look_for_zip(data: memoryview, context: Context) -> None:
+    begin = begin_of(data)
+    if begin is not None:
+        context.report("file.polyglot", "this ends as a zip, and readers of zip begin at the end", begin)
+        _inspect_as(ZIP, data[begin:], context)
+
+
+def _inspect_as(other: Format, data: memoryview, context: Context) -> None:
+    inside = context.enter(f"as {other.name}")
+    try:
+        other.inspect(data, inside)
+    except Invalid as error:
+        inside.report("format.broken", error.message)

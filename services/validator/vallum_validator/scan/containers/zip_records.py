@@ -92,15 +92,19 @@ def find_end(data: memoryview) -> int | None:
     return None if found < 0 else len(data) - len(tail) + found
 
 
-def has_directory(data: memoryview) -> bool:
-    """Whether the data ends in a directory, whatever it begins with: that is how readers of zip look at a file."""
+def begin_of(data: memoryview) -> int | None:
+    """Where the archive begins that content ends in, whatever it begins with; `None` where there is none.
+
+    Readers look for the directory from the end, and take bytes before the archive into account.
+    """
     end = find_end(data)
     if end is None or len(data) - end < 22:
-        return False
+        return None
     size, offset = struct.unpack_from("<2I", data, end + 12)
-    # Bytes before the archive move everything; readers take the difference into account.
-    starts = {offset, end - size}
-    return _SATURATED in (size, offset) or any(bytes(data[start : start + 4]) == CENTRAL for start in starts if size)
+    if _SATURATED in (size, offset) or bytes(data[offset : offset + 4]) == CENTRAL:
+        return 0
+    begin = end - size - offset
+    return begin if size and begin > 0 and bytes(data[end - size : end - size + 4]) == CENTRAL else None
 
 
 def read_end(data: memoryview) -> Directory:
