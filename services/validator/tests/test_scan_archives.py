@@ -173,7 +173,10 @@ HOSTILE: Mapping[str, tuple[str, Callable[[], bytes]]] = {
     "NUL in the name": ("archive.traversal", lambda: zipped(("axb.txt", b"x")).replace(b"axb", b"a\0b")),
     "no entries": ("file.empty", lambda: zipped()),
     "descriptor that is wrong": ("file.polyglot", lambda: _broken_descriptor()),
-    "method that is unknown": ("format.broken", lambda: PLAIN[:8] + b"\x0e\0" + PLAIN[10:CENTRAL + 10] + b"\x0e\0" + PLAIN[CENTRAL + 12:]),
+    "method that is unknown": (
+        "format.broken",
+        lambda: PLAIN[:8] + b"\x0e\0" + PLAIN[10 : CENTRAL + 10] + b"\x0e\0" + PLAIN[CENTRAL + 12 :],
+    ),
     "tar: link": ("archive.link", lambda: _tar_of(tarfile.SYMTYPE)),
     "tar: hard link": ("archive.link", lambda: _tar_of(tarfile.LNKTYPE)),
     "tar: device": ("archive.link", lambda: _tar_of(tarfile.CHRTYPE)),
@@ -183,7 +186,7 @@ HOSTILE: Mapping[str, tuple[str, Callable[[], bytes]]] = {
     "tar: bytes behind it": ("file.polyglot", lambda: tarred(("a.txt", b"x")) + b"payload"),
     "tar: size in the extended header": ("file.unsupported", lambda: tarred(("a.txt", b"x"), size="1")),
     "tar: sparse": ("file.unsupported", lambda: tarred(("a.txt", b"x"), **{"GNU.sparse.name": "b"})),
-}  # fmt: skip
+}
 
 
 def _entry_comment() -> bytes:
@@ -238,9 +241,13 @@ def test_expansion_without_recursion_is_stopped(tmp_path: Path) -> None:
     local, directory = b"", b""
     for number in range(200):
         name = b"%03d" % number
-        directory += b"PK\x01\x02" + struct.pack(
-            "<6H3I5H2I", 20, 20, 0, 8, 0, 33, zlib.crc32(bytes(8 << 20)), len(packed), 8 << 20, 3, 0, 0, 0, 0, 0, 0
-        ) + name
+        directory += (
+            b"PK\x01\x02"
+            + struct.pack(
+                "<6H3I5H2I", 20, 20, 0, 8, 0, 33, zlib.crc32(bytes(8 << 20)), len(packed), 8 << 20, 3, 0, 0, 0, 0, 0, 0
+            )
+            + name
+        )
     header = struct.pack("<5H3I2H", 20, 0, 8, 0, 33, zlib.crc32(bytes(8 << 20)), len(packed), 8 << 20, 3, 0)
     local = b"PK\x03\x04" + header + b"000" + packed
     end = b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, 200, 200, len(directory), len(local), 0)

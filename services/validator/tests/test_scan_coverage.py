@@ -111,7 +111,11 @@ FILES: Mapping[str, Callable[[Path], bytes]] = {
     "gguf": gguf_file,
     "hdf5": lambda _: hdf5(),
     "keras": lambda _: zipped(
-        {"metadata.json": b"{}", "config.json": b'{"class_name": "Sequential", "config": {}}', "model.weights.h5": hdf5()}
+        {
+            "metadata.json": b"{}",
+            "config.json": b'{"class_name": "Sequential", "config": {}}',
+            "model.weights.h5": hdf5(),
+        }
     ),
     "npy": lambda _: written(lambda buffer: np.save(buffer, TABLE)),
     "npz": lambda _: written(lambda buffer: np.savez(buffer, a=TABLE, b=ANSWER)),
@@ -124,7 +128,7 @@ FILES: Mapping[str, Callable[[Path], bytes]] = {
     "zlib": lambda _: zlib.compress(b"a,b\n1,2\n" * 50),
     "zip": lambda _: zipped({"a.csv": b"a,b\n1,2\n", "b.npy": written(lambda buffer: np.save(buffer, TABLE))}),
     "tar": lambda _: tarred({"a.csv": b"a,b\n1,2\n", "b.npy": written(lambda buffer: np.save(buffer, TABLE))}),
-}  # fmt: skip
+}
 MORE = {
     "a byte": b"\x01",
     "letters": b"payload!",

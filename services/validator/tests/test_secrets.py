@@ -162,11 +162,13 @@ NOISE: Mapping[str, Callable[[np.random.Generator], bytes]] = {
     "int8": lambda random: random.integers(-127, 127, 1 << 22).astype(np.int8).tobytes(),
     "base64": lambda random: base64.b64encode(random.bytes(3 << 20)),
     "base64 in lines": lambda random: base64.encodebytes(random.bytes(3 << 20)),
-    "base64 for addresses": lambda random: base64.encodebytes(random.bytes(3 << 20)).translate(bytes.maketrans(b"+/", b"-_")),
+    "base64 for addresses": lambda random: base64.encodebytes(random.bytes(3 << 20)).translate(
+        bytes.maketrans(b"+/", b"-_")
+    ),
     "hexadecimal": lambda random: random.bytes(1 << 21).hex().encode(),
     "numbers": lambda random: " ".join(map(repr, random.normal(size=1 << 17).tolist())).encode(),
     "deflated": lambda random: zlib.compress(random.bytes(1 << 22)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", NOISE)
@@ -182,11 +184,15 @@ def test_weights_and_what_they_are_written_in_hold_no_credential(kind: str) -> N
 @pytest.mark.parametrize(
     "text",
     [
-        "AKIAIOSFODNN7EXAMPLE", "token: hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "https://user:password@example.org",
-        "https://user:${TOKEN}@example.org", "the skin of sk-learn-like-estimators-that-have-long-names-of-many-words",
-        "https://example.org:8080/path@2", "ghp_short",
+        "AKIAIOSFODNN7EXAMPLE",
+        "token: hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "https://user:password@example.org",
+        "https://user:${TOKEN}@example.org",
+        "the skin of sk-learn-like-estimators-that-have-long-names-of-many-words",
+        "https://example.org:8080/path@2",
+        "ghp_short",
     ],
-)  # fmt: skip
+)
 def test_what_documentation_writes_is_no_credential(text: str, tmp_path: Path) -> None:
     assert scan(tmp_path, text.encode()).findings == ()
 

@@ -44,8 +44,8 @@ _FAMILIES: Final[Mapping[str, frozenset[str]]] = {
 """What each ending promises. An ending that is not here promises nothing."""
 _PROGRAMS: Final = frozenset(
     {".py", ".pyc", ".pyd", ".pyw", ".ipynb", ".sh", ".bash", ".bat", ".cmd", ".ps1", ".js", ".mjs", ".ts",
-     ".rb", ".pl", ".lua", ".r", ".php", ".so", ".dll", ".dylib", ".exe", ".jar", ".class", ".whl", ".egg", ".c", ".cpp",
-     ".cu", ".go", ".rs", ".java"}
+     ".rb", ".pl", ".lua", ".r", ".php", ".so", ".dll", ".dylib", ".exe", ".jar", ".class", ".whl", ".egg", ".c",
+     ".cpp", ".cu", ".go", ".rs", ".java"}
 )  # fmt: skip
 _INSTALLED: Final = frozenset(
     {"requirements.txt", "setup.cfg", "pyproject.toml", "pipfile", "conda.yaml", "environment.yml", "environment.yaml",

@@ -93,14 +93,14 @@ def _gguf(path: str) -> Iterator[str]:
 
 
 def _hdf5(path: str) -> Iterator[str]:
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     with h5py.File(path, "r") as file:
         yield from _hdf5_objects(file)
 
 
 def _hdf5_objects(file: Any) -> Iterator[str]:
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     kinds = {h5py.HardLink: "hard", h5py.SoftLink: "soft", h5py.ExternalLink: "external"}
     pending, seen = [file["/"]], set()
@@ -123,7 +123,7 @@ def _hdf5_objects(file: Any) -> Iterator[str]:
 def _keras(path: str) -> Iterator[str]:
     import zipfile
 
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():

@@ -35,8 +35,8 @@ _HARMLESS_EXTRAS: Final = {
     0x4246: re.compile(rb"(Z|\0)*"),  # padding, PyTorch
     0xD935: re.compile(rb"..\0*", re.DOTALL),  # alignment, Android
 }
-"""Further fields of a header that carry nothing but what they are for. Source: APPNOTE.TXT 6.3.10, Info-ZIP extrafld.txt,
-pytorch caffe2/serialize/inline_container.cc."""
+"""Further fields of a header that carry nothing but what they are for. Source: APPNOTE.TXT 6.3.10, extrafld.txt of
+Info-ZIP, pytorch caffe2/serialize/inline_container.cc."""
 
 
 @dataclass(frozen=True, slots=True)

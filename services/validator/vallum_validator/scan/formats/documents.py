@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from vallum_common.errors import Exhausted, Invalid
+from vallum_common.errors import Exhausted
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.configs import inspect_config, inspect_target
 from vallum_validator.scan.formats.lightgbm import MAGIC as LIGHTGBM_MAGIC
@@ -21,20 +21,22 @@ _LOOKED_AT: Final = 1024**2
 _YAML_OBJECT: Final = re.compile(
     rb"!!python/|!!(?:binary\s+)?java|tag:yaml\.org,2002:python/|!<tag:[^>]*python|%TAG\s+\S+\s+tag:yaml"
 )
-_YAML_TARGET: Final = re.compile(rb"(?m)^[\s\-{,]*['\"]?_target_['\"]?\s*:\s*['\"]?([\w.]+)")
+_YAML_TARGET: Final = re.compile(rb"(?m)^[ \t\-{,]*+['\"]?_target_['\"]?[ \t]*:[ \t]*['\"]?([\w.]+)")
 _YAML_REMOTE: Final = re.compile(
-    rb"(?m)^[\s\-{,]*['\"]?(trust_remote_code\s*['\"]?:\s*['\"]?(?:true|yes|on)|auto_map['\"]?\s*:)", re.I
+    rb"(?mi)^[ \t\-{,]*+['\"]?(trust_remote_code['\"]?[ \t]*:[ \t]*['\"]?(?:true|yes|on)|auto_map['\"]?[ \t]*:)"
 )
 _YAML_NODE: Final = re.compile(rb"(?:(?<=[\s\[,{:-])|^)([&*])([\w-]+)")
 _MAX_EXPANDED: Final = 100_000
 _SHEBANG: Final = re.compile(rb"#!\s*/|<\?php|@echo off", re.IGNORECASE)
-_FENCED: Final = re.compile(r"(?ms)^\s*(```|~~~).*?^\s*\1")
+_FENCED: Final = re.compile(r"(?ms)^[ \t]*+(```|~~~).*?^[ \t]*+\1")
 _PYTHON: Final = re.compile(
-    r"(?m)^(import [A-Za-z_][\w., ]*|from [\w.]+ import .+|(?:async )?def \w+\(.*|class \w+[(:].*|@\w[\w.]*(\(.*)?)\s*(#.*)?$"
+    r"(?m)^(?:import [A-Za-z_][\w., ]*+|from [\w.]+ import [^\n]+|(?:async )?def \w+\([^\n]*|class \w+[(:][^\n]*|"
+    r"@\w[\w.]*+(?:\([^\n]*)?)[ \t]*+(?:#[^\n]*)?$"
 )
 _REQUIREMENT: Final = re.compile(
-    r"[A-Za-z0-9][\w.-]*(\[[\w, -]+\])?\s*(([=<>!~]=|[<>]|===)\s*[\w.*+!-]+[\s,]*)+(\s*[;#].*)?$"
+    r"[A-Za-z0-9][\w.-]*(\[[\w, -]+\])?\s*(([=<>!~]=|[<>]|===)\s*[\w.*+-]+[\s,]*)+(\s*[;#].*)?$"
 )
+_MAX_REQUIREMENT: Final = 300
 _FLAG: Final = re.compile(r"(-r|-c|-e|--\w[\w-]*)[ =]\S+$")
 
 
@@ -87,11 +89,12 @@ def _prose(text: str, context: Context) -> None:
     if line:
         context.report("file.program", f"the text is a Python program: {shown(line[0])}")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if lines and all(_REQUIREMENT.match(line) or _FLAG.match(line) for line in lines):
+    if lines and all(map(_is_requirement, lines)):
         context.report("file.program", f"the text makes an installer fetch code: {shown(lines[0])}")
     if has_blocks(text):
-        try:
-            whole = "{%" in text and len(text) <= MAX_TEMPLATE and outside == text
-            (inspect_template if whole else search_template)(text, context)
-        except Invalid as error:
-            context.report("template.suspicious", error.message)
+        whole = "{%" in text and len(text) <= MAX_TEMPLATE and outside == text
+        (inspect_template if whole else search_template)(text, context)
+
+
+def _is_requirement(line: str) -> bool:
+    return len(line) <= _MAX_REQUIREMENT and bool(_REQUIREMENT.match(line) or _FLAG.match(line))

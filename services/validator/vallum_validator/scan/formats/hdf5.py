@@ -41,6 +41,7 @@ _PLACE_BYTES: Final = 16
 _BLOCK: Final = 1024**2
 _CONFIG: Final = re.compile(rb'\{\s*"[ -~]{2,60}"\s*:')
 _MAX_CONFIG: Final = 16 * 1024**2
+_MAX_CONFIGS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +186,9 @@ def _look_into(value: memoryview, context: Context) -> None:
 
 def _sweep(data: memoryview, context: Context) -> None:
     """Walk whatever looks like a configuration, where the structure that would lead to it cannot be followed."""
-    decoder, position = json.JSONDecoder(), 0
-    while found := _CONFIG.search(data, position):
+    decoder, position, tries = json.JSONDecoder(), 0, 0
+    while tries < _MAX_CONFIGS and (found := _CONFIG.search(data, position)):
+        tries += 1
         position = found.end()
         try:
             text = str(data[found.start() : found.start() + _MAX_CONFIG], "latin-1")

@@ -9,10 +9,10 @@ from vallum_validator.scan.context import Context, shown
 
 MAGIC: Final = b"tree\nversion=v"
 _MAX_COUNT: Final = 10_000_000
-_COUNTS: Final = re.compile(rb"(?m)^(num_class|num_tree_per_iteration|max_feature_idx|num_leaves|num_cat)=(.*)$")
+_COUNTS: Final = re.compile(rb"(?m)^(num_class|num_tree_per_iteration|max_feature_idx|num_leaves|num_cat)=(.{0,100})")
 _FILES: Final = re.compile(
     rb"(?m)^\[(data|valid|input_model|output_model|output_result|initscore_filename|valid_data_initscores|machine_list_"
-    rb"filename|forcedsplits_filename|forcedbins_filename|convert_model|parser_config_file): ?([^\]\n]*[^\]\s][^\]\n]*)\]"
+    rb"filename|forcedsplits_filename|forcedbins_filename|convert_model|parser_config_file): ?([^\]\n]{1,1000})"
 )
 _OWN_OUTPUT: Final = frozenset({b"LightGBM_model.txt", b"LightGBM_predict_result.txt", b"gbdt_prediction.cpp"})
 
@@ -25,6 +25,6 @@ def inspect_lightgbm(data: memoryview, context: Context) -> str:
             context.report("limit.reached", f"{shown(count[1])} is {shown(value)}", count.start())
             break
     for parameter in _FILES.finditer(data):
-        if parameter[2].strip() not in _OWN_OUTPUT:
+        if parameter[2].strip() not in _OWN_OUTPUT | {b""}:
             context.report("config.file", f"the parameter {shown(parameter[0])} names a file", parameter.start())
     return "lightgbm"

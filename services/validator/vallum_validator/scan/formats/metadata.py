@@ -18,11 +18,11 @@ _KEYS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("license", "licence", "general.license", "modelspec.license", "license_name"), LICENCE),
     **dict.fromkeys(
         ("base_model", "base_model_name_or_path", "general.base_model.0.name", "general.base_model.0.repo_url",
-         "ss_base_model_version", "ss_sd_model_name", "modelspec.architecture"),
+         "ss_base_model_version", "ss_sd_model_name", ),
         BASE_MODEL,
     ),
 }  # fmt: skip
-"""Keys in the metadata of GGUF, safetensors, ONNX and in configurations and front matter, to the rule they fall under."""
+"""Keys in the metadata of GGUF, safetensors and ONNX, in configurations and front matter, to their rules."""
 _WORDS: Final[Mapping[str, str]] = {LICENCE: "declares the licence: ", BASE_MODEL: "declares the base model: "}
 _MAX_VALUE: Final = 200
 _MAX_FRONT_MATTER: Final = 64 * 1024

@@ -212,9 +212,12 @@ def _functions(data: memoryview) -> dict[_Name, set[_Name]]:
     found: dict[_Name, set[_Name]] = {}
     for entry in fields(data):
         if entry.number == 25 and entry.wire == LENGTH:
-            used = found.setdefault(_function_name(entry.data), set())
-            _Walk(lambda domain, name, used=used: used.add((domain, name)), lambda _: None).function(entry.data)
+            _Walk(_adder(found.setdefault(_function_name(entry.data), set())), lambda _: None).function(entry.data)
     return found
+
+
+def _adder(used: set[_Name]) -> Callable[[str, str], object]:
+    return lambda domain, name: used.add((domain, name))
 
 
 def _check_ends(functions: dict[_Name, set[_Name]]) -> None:

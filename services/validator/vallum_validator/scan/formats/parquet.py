@@ -1,4 +1,4 @@
-"""Parquet: a table of data. Magic at both ends, a footer that can be read to its end, and nothing beside the columns."""
+"""Parquet: a table. Magic at both ends, a footer that can be read to its end, and nothing beside the columns."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LOOKED_AT: Final = 100
 
 
 def is_sentencepiece(data: memoryview) -> bool:
-    """Whether it begins with pieces that have a text and a score. Source: google/sentencepiece, sentencepiece_model.proto."""
+    """Whether it begins with pieces that have a text. Source: google/sentencepiece, sentencepiece_model.proto."""
     if bytes(data[:1]) != b"\x0a":
         return False
     seen = 0

@@ -8,7 +8,7 @@ methods are those that published templates use.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -54,15 +54,16 @@ _TESTS: Final = frozenset(
 _FUNCTIONS: Final = frozenset({"range", "dict", "namespace", "raise_exception", "strftime_now", "tojson"})
 _METHODS: Final = frozenset(
     {"append", "capitalize", "copy", "count", "endswith", "extend", "find", "get", "index", "insert", "isalnum",
-     "isalpha", "isdigit", "isnumeric", "isspace", "items", "join", "keys", "lower", "lstrip", "pop", "replace", "rfind",
-     "rindex", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "update", "upper", "values",
-     "removeprefix", "removesuffix", "partition", "rpartition"}
+     "isalpha", "isdigit", "isnumeric", "isspace", "items", "join", "keys", "lower", "lstrip", "partition", "pop",
+     "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split",
+     "splitlines", "startswith", "strip", "title", "update", "upper", "values"}
 )  # fmt: skip
 _RESERVED: Final = frozenset({"self", "caller", "varargs", "kwargs", "lipsum", "cycler", "joiner", "request", "config"})
 _INTERNALS: Final = frozenset(
     {"format", "format_map", "mro", "subclasses", "func_globals", "func_code", "im_func", "im_self", "gi_frame",
      "gi_code", "cr_frame", "cr_code", "ag_frame", "ag_code", "f_globals", "f_builtins", "f_locals", "f_back",
-     "tb_frame", "tb_next", "co_consts", "popen", "system", "getattr", "setattr", "globals", "builtins", "import_module"}
+     "tb_frame", "tb_next", "co_consts", "popen", "system", "getattr", "setattr", "globals", "builtins",
+     "import_module"}
 )  # fmt: skip
 _PIECE: Final = re.compile(r"^_+$|^_[^_]|__|[^_]_$")
 _DUNDER: Final = re.compile(r"__\w+__|^__\w|\w__$")
@@ -283,8 +284,9 @@ def _assignment(node: nodes.Assign) -> Iterator[Objection]:
     """Text that is joined to itself doubles with every turn of a loop."""
     own = set(_targets(node.target))
     for part in _parts(node.node):
-        sides = part.nodes if isinstance(part, nodes.Concat) else ()
-        sides = (part.left, part.right) if isinstance(part, nodes.Add) else sides
+        sides: Sequence[nodes.Expr] = part.nodes if isinstance(part, nodes.Concat) else ()
+        if isinstance(part, nodes.Add):
+            sides = (part.left, part.right)
         if sum(getattr(side, "name", getattr(side, "attr", "")) in own for side in sides) > 1:
             yield Objection(node.lineno, "joins a text to itself")
 

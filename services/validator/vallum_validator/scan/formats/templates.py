@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_TEMPLATE: Final = 256 * 1024
 """Characters. The longest published chat templates have about 30,000."""
-_BLOCK: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_BRACKETS: Final = (("{{", "}}"), ("{%", "%}"))
 _ESCAPE: Final = re.compile(
     r"__\w+|\.\s*_\w+|\[\s*['\"]_|\b(?:subclasses|mro|globals|builtins|getattr|import_module|popen|os\s*\.|sys\s*\.|"
     r"subprocess|func_globals|gi_frame|cr_frame|f_globals)\b"
@@ -52,10 +52,13 @@ def inspect_template(text: str, context: Context) -> None:
 
 def search_template(text: str, context: Context) -> None:
     """Report an escape in text that may be a template or may only look like one."""
-    for block in _BLOCK.finditer(text):
-        escape = _ESCAPE.search(block[0])
-        if escape:
-            context.report("template.escape", f"the template uses {shown(escape[0])}", block.start())
+    for opening, closing in _BRACKETS:
+        start = text.find(opening)
+        while start >= 0 and (end := text.find(closing, start)) >= 0:
+            escape = _ESCAPE.search(text, start, end)
+            if escape:
+                context.report("template.escape", f"the template uses {shown(escape[0])}", escape.start())
+            start = text.find(opening, end)
 
 
 def _tree(text: str) -> nodes.Template | str:

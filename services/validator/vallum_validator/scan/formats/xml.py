@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 from vallum_validator.scan.context import Context, shown
 
 _START: Final = re.compile(rb"\s*<(\?xml|!DOCTYPE|!--|[A-Za-z][\w.:-]*[\s>/])")
-_EXTERNAL: Final = re.compile(
-    rb"<!(?:DOCTYPE|ENTITY)[^>]*\b(?:SYSTEM|PUBLIC)\b[^>]*|https?://www\.w3\.org/200[13]/XInclude[^\"']*|"
-    rb"<xi:include[^>]*"
-)
-_DECLARED: Final = re.compile(rb"<!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)\b[^>]{0,80}")
+_INCLUSION: Final = re.compile(rb"https?://www\.w3\.org/200[13]/XInclude|<xi:include")
+_DECLARED: Final = re.compile(rb"<!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION)\b[^>]{0,1000}")
+_EXTERNAL: Final = re.compile(rb"\b(?:SYSTEM|PUBLIC)\b")
+_MAX_DECLARATIONS: Final = 1000
+"""The first declaration costs the file its CLEAN; the others may only make it worse."""
 _STYLE: Final = re.compile(rb"<\?(?!xml\s)[\w:.-]+[^>]{0,80}")
 _ENCODING: Final = re.compile(rb"<\?xml[^>]*\bencoding\s*=\s*[\"']([^\"']*)")
 _ENCODINGS: Final = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii", b"utf-16", b"iso-8859-1", b"windows-1252"})
@@ -26,11 +27,12 @@ def is_xml(head: bytes) -> bool:
 
 def inspect_xml(data: memoryview, context: Context) -> str:
     """Report declarations, instructions and inclusions; a model has none."""
-    external, declared = _EXTERNAL.search(data), _DECLARED.search(data)
-    if external:
-        context.report("text.xml-external", f"holds {shown(external[0])}", external.start())
-    elif declared:
-        context.report("text.xml-entity", f"declares {shown(declared[0])}", declared.start())
+    inclusion = _INCLUSION.search(data)
+    if inclusion:
+        context.report("text.xml-external", f"holds {shown(inclusion[0])}", inclusion.start())
+    for declared in islice(_DECLARED.finditer(data), _MAX_DECLARATIONS):
+        rule = "text.xml-external" if _EXTERNAL.search(declared[0]) else "text.xml-entity"
+        context.report(rule, f"declares {shown(declared[0])}", declared.start())
     instruction = _STYLE.search(data)
     if instruction:
         context.report("text.xml-entity", f"holds the instruction {shown(instruction[0])}", instruction.start())
