@@ -100,7 +100,7 @@ def _hdf5(path: str) -> Iterator[str]:
 
 
 def _hdf5_objects(file: Any) -> Iterator[str]:
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     kinds = {h5py.HardLink: "hard", h5py.SoftLink: "soft", h5py.ExternalLink: "external"}
     pending, seen = [file["/"]], set()
@@ -123,7 +123,7 @@ def _hdf5_objects(file: Any) -> Iterator[str]:
 def _keras(path: str) -> Iterator[str]:
     import zipfile
 
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
