@@ -1,5 +1,7 @@
 """What credentials look like: each kind by the form its issuer gives it, strict enough that weights never match.
 
+Most expressions are text here, and compiled when something that begins alike is seen: few scans come to that.
+
 Every expression begins and ends where the token does. Inside long runs of random letters, as embedded weights are, a
 token of fixed length that begins and ends by chance is what false alarms are made of; see `tests/test_secrets.py`.
 """
@@ -55,7 +57,7 @@ _WORDS: Final = (
 )
 """Kinds that are one word: name, how it begins, and the rest."""
 
-_ELSEWHERE: Final = (
+ELSEWHERE: Final = (
     (
         "AWS secret key",
         (b"ecret", b"ECRET"),
@@ -84,7 +86,7 @@ _ELSEWHERE: Final = (
     ("private key", (b"PRIVATE KEY",), rb"-----BEGIN (?:[A-Z0-9]{1,10} ){0,2}PRIVATE KEY(?: BLOCK)?-----(?:\\[rn]|\s)"),
     ("private key", (b"PuTTY-User-Key",), rb"PuTTY-User-Key-File-[23]: "),
 )
-"""Kinds that are found by a literal in or before them: name, literals, and the whole."""
+"""Kinds that are found by a literal in or before them: name, literals, and what must stand around one of them."""
 
 _FIRST: Final = rb"[AGMSabdeghknprsxy][A-Za-z0-9][A-Za-z0-9._-]"
 """How any of the words begins: tried first, because it is told by three characters."""
@@ -98,11 +100,9 @@ STARTS: Final = re.compile(
     + rb")"
 )
 """Where a word may begin: behind what is no letter, or one further, for a length may stand before it."""
-WORDS: Final = re.compile(b"|".join(b"(%s%s%s)" % (prefix, rest, _END) for _, prefix, rest in _WORDS))
+WORDS: Final = b"|".join(b"(%s%s%s)" % (prefix, rest, _END) for _, prefix, rest in _WORDS)
 """A whole word; the number of the group that matched, less one, is the place in `NAMES`."""
 NAMES: Final = tuple(name for name, _, _ in _WORDS)
-ELSEWHERE: Final = tuple((name, anchors, re.compile(whole)) for name, anchors, whole in _ELSEWHERE)
-"""The other kinds: name, literals to search for, and what must stand around one of them."""
 PLACEHOLDER: Final = re.compile(
     rb"EXAMPLE|[xX]{6,}|\*{3,}|:(?:password|passwd|pass|pwd|secret|token|changeme|\.\.\.)@", re.IGNORECASE
 )

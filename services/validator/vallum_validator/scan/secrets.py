@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Final
 
 from vallum_validator import personal
@@ -81,15 +82,20 @@ def _found(piece: bytes, personal_bytes: int) -> Iterator[tuple[str, str, int]]:
 
 def _credentials(text: bytes) -> Iterator[tuple[str, int]]:
     for begin in STARTS.finditer(text):
-        word = WORDS.match(text, begin.end())
+        word = _compiled(WORDS).match(text, begin.end())
         if word and word.lastindex and not PLACEHOLDER.search(word[0]):
             yield NAMES[word.lastindex - 1], word.start()
     for name, anchors, whole in ELSEWHERE:
         for place in _places(text, anchors):
-            found = whole.search(text, max(0, place - _AROUND), place + _AROUND)
+            found = _compiled(whole).search(text, max(0, place - _AROUND), place + _AROUND)
             if found and not PLACEHOLDER.search(found[0]):
                 yield name, found.start()
                 break
+
+
+@cache
+def _compiled(expression: bytes) -> re.Pattern[bytes]:
+    return re.compile(expression)
 
 
 def _places(text: bytes, anchors: tuple[bytes, ...]) -> Iterator[int]:

@@ -52,7 +52,7 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
     if len(roots) > 1:
         context.report("file.polyglot", f"the archive has the folders {shown(sorted(roots))}, and readers take one")
     named: dict[str, int] = {}
-    storages: list[tuple[Context, str, int]] = []
+    storages: list[tuple[Context, str, memoryview]] = []
     for entry in archive.entries:
         inside, name = context.enter(entry.name), entry.name.partition("/")[2] or entry.name
         content = archive.read(entry)
@@ -64,12 +64,14 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
             if not _PLAIN.fullmatch(content):
                 inside.report("file.polyglot", f"{shown(name)} holds more than a version or a number", 0)
         elif _STORAGE.search(name):
-            storages.append((inside, name, len(content)))
+            storages.append((inside, name, content))
         else:
             context.inspect(content, inside)
-    for inside, name, size in storages:
-        if named.get(name) != size:
-            inside.report("file.polyglot", f"a storage of {size} bytes, the pickle names {named.get(name, 'none')}", 0)
+    for inside, name, content in storages:
+        if named.get(name) != len(content):
+            told = f"a storage of {len(content)} bytes, the pickle names {named.get(name, 'none')}"
+            inside.report("file.polyglot", told, 0)
+            context.inspect(content, inside)
     return "torchscript" if scripted else "torch"
 
 
