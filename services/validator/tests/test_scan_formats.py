@@ -192,7 +192,9 @@ def test_onnx_function_of_the_model_itself_is_known(tmp_path: Path) -> None:
     function = helper.make_function("local", "Twice", ["x"], ["y"], [inner], [helper.make_opsetid("", 20)])
     node = helper.make_node("Twice", ["x"], ["y"], domain="local")
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    model = helper.make_model(helper.make_graph([node], "g", [value], [value]), functions=[function])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("local", 1)]
+    graph = helper.make_graph([node], "g", [value], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    model = helper.make_model(graph, functions=[function], opset_imports=opsets)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     assert scan_file(tmp_path / "model.onnx").verdict is ScanVerdict.CLEAN
 

@@ -119,8 +119,10 @@ def test_what_the_reference_parser_refuses_is_told(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     node = helper.make_node("Relu", ["missing"], ["y"])
     onnx.save(helper.make_model(helper.make_graph([node], "g", [], [_value("y")])), path)
-    assert scan_file(path).verdict is ScanVerdict.CLEAN
-    assert rules(path, "onnx") == ["reference.refused"]
+    report = scan_file(path)
+    assert report.verdict is ScanVerdict.UNKNOWN
+    assert [finding.rule for finding in report.findings] == ["reference.refused"]
+    assert report.findings == second_reading(path, "onnx")
 
 
 @pytest.mark.parametrize(

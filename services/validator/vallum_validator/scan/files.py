@@ -40,10 +40,12 @@ _REFERENCE: Final = "vallum_validator.scan.reference"
 
 
 def rules_digest() -> str:
-    """Hex SHA-256 of the allow-lists and of the rules: what a verdict depends on beside the bytes."""
+    """Hex SHA-256 of the allow-lists, rules and lists of operators: what a verdict depends on beside the bytes."""
     total = hashlib.sha256(allowlist.digest().encode())
     for rule in RULES.values():
         total.update(f"{rule.id}\0{rule.verdict}\0{rule.severity}\n".encode())
+    for names in sorted((Path(__file__).parent / "formats").glob("*.txt")):
+        total.update(hashlib.sha256(names.read_bytes()).digest())
     return total.hexdigest()
 
 
