@@ -38,6 +38,8 @@ _FAMILIES: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys((".gz", ".tgz"), frozenset({"gzip", "joblib"})),
     **dict.fromkeys((".bz2", ".tbz2"), frozenset({"bzip2", "joblib"})),
     **dict.fromkeys((".xz", ".txz"), frozenset({"xz", "joblib"})),
+    **dict.fromkeys((".zst", ".zstd"), frozenset({"zstd", "joblib"})),
+    ".lz4": frozenset({"lz4", "joblib"}),
     ".7z": frozenset({"7z"}),
     ".rar": frozenset({"rar"}),
 }
@@ -51,7 +53,8 @@ _INSTALLED: Final = frozenset(
     {"requirements.txt", "setup.cfg", "pyproject.toml", "pipfile", "conda.yaml", "environment.yml", "environment.yaml",
      "python_env.yaml", "dockerfile", "makefile"}
 )  # fmt: skip
-_NOTHING_FOUND: Final = frozenset({"empty", "unknown"})
+_NOTHING_FOUND: Final = frozenset({"empty", "unknown", "compressed"})
+"""Nothing to compare with; the last stands for a stream that could not be opened."""
 
 
 def check_extension(name: str, found: str, context: Context) -> None:
