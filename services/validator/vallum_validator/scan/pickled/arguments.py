@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import shown
-from vallum_validator.scan.pickled.values import Global, Grade
+from vallum_validator.scan.pickled.values import Global, Grade, Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,67 @@ def _encode(arguments: Any, _: Allowlist) -> Objection | None:
     return Objection(f"honest pickles encode as 'latin1', this one as {shown(encoding)}")
 
 
-_CLASS_FIRST: Final = (
+_BUILTIN_VALUES: Final = (
+    *(
+        "bool",
+        "bytearray",
+        "bytes",
+        "complex",
+        "dict",
+        "float",
+        "frozenset",
+        "int",
+        "list",
+        "range",
+        "set",
+        "str",
+        "tuple",
+    ),
+)
+_BASES: Final = frozenset(f"builtins.{name}" for name in ("object", *_BUILTIN_VALUES))
+_ARRAY_MODULES: Final = (
+    *(
+        "numpy._core.multiarray",
+        "numpy.core.multiarray",
+        "numpy._core._multiarray_umath",
+        "numpy.core._multiarray_umath",
+    ),
+)
+_GENERATORS: Final = ("numpy.random._pickle.__generator_ctor", "numpy.random._pickle.__randomstate_ctor")
+_BIT_GENERATOR: Final = "numpy.random._pickle.__bit_generator_ctor"
+_PLAIN_SOURCES: Final = frozenset(
+    {
+        *(f"builtins.{name}" for name in _BUILTIN_VALUES),
+        *(f"collections.{name}" for name in ("Counter", "OrderedDict", "defaultdict", "deque")),
+        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        *(f"{module}.{name}" for module in _ARRAY_MODULES for name in ("scalar", "_reconstruct")),
+        "_codecs.encode",
+        "builtins.slice",
+        "decimal.Decimal",
+        "fractions.Fraction",
+        "numpy._core.numeric._frombuffer",
+        "numpy.core.numeric._frombuffer",
+        "numpy.dtype",
+        "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked",
+        "uuid.UUID",
+    }
+)
+"""What makes values in C that hold data: to take them apart runs nothing of the file's choice."""
+_TAKES_APART: Final = (
+    *(f"builtins.{name}" for name in _BUILTIN_VALUES),
+    *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "UserList", "UserString", "deque")),
+    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath")),
+    "array.array",
+    "decimal.Decimal",
+    "fractions.Fraction",
+    "numpy.dtype",
+    "numpy.matrix",
+    "numpy.ndarray",
+    "random.Random",
+    "re._compile",
+    "uuid.UUID",
+)
+CLASS_FIRST: Final = (
     "copyreg.__newobj__",
     "copyreg.__newobj_ex__",
     "numpy._core.multiarray._reconstruct",
@@ -155,9 +215,13 @@ _CLASS_FIRST: Final = (
     "pandas.core.indexes.datetimes._new_DatetimeIndex",
     "pandas.core.indexes.period._new_PeriodIndex",
 )
+"""What makes an instance of its first argument without a constructor."""
 
 ARGUMENT_RULES: Final[Mapping[str, ArgumentRule]] = {
-    **dict.fromkeys(_CLASS_FIRST, _needs(Grade.CLASS)),
+    **dict.fromkeys(CLASS_FIRST, _needs(Grade.CLASS)),
+    **dict.fromkeys(_TAKES_APART, _plain),
+    **dict.fromkeys((_BIT_GENERATOR, *_GENERATORS), _bit_generator),
+    "builtins.type": _never,
     "copyreg._reconstructor": _reconstructor,
     "builtins.getattr": _getattr,
     "builtins.type": _type_of,

@@ -205,8 +205,9 @@ def _may_be_text(value: Any) -> bool:
 
 
 def _class_of(target: Global, arguments: Any) -> str:
-    """What the result is an instance of: `copyreg` instantiates its first argument."""
-    if target.module == "copyreg" and isinstance(arguments, tuple) and arguments and isinstance(arguments[0], Global):
+    """What the result is an instance of, which for some callables is their first argument."""
+    makes_first = target.module == "copyreg" or target.path in CLASS_FIRST
+    if makes_first and isinstance(arguments, tuple) and arguments and isinstance(arguments[0], Global):
         return arguments[0].path
     return target.path
 
