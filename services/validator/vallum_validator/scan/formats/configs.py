@@ -18,7 +18,7 @@ _KERAS_CODE: Final = frozenset(
     {"Lambda", "TFSMLayer", "PyFunc", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "OpLambda"}
 )
 _KERAS_DENIED: Final = re.compile(
-    r"\b(get_file|load_model|run_in_background|utils\.file_utils|numerical_utils\.eval)\b"
+    r"\b(get_file|load_model|enable_unsafe_deserialization|run_in_background|utils\.file_utils|numerical_utils\.eval)\b"
 )
 _CODE_BYTES: Final = ("__lambda__", "__code__")
 

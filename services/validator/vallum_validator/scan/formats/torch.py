@@ -43,32 +43,40 @@ def is_torch_zip(names: tuple[str, ...]) -> bool:
 
 
 def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
-    """Follow the pickles, take the storages for data, and look at TorchScript for foreign operators."""
+    """Follow the pickles, take the storages they name for data, and look at TorchScript for foreign operators."""
     scripted = any("/code/" in name or name.endswith("constants.pkl") for name in archive.names)
+    named: set[str] = set()
+    storages: list[tuple[str, memoryview, Context]] = []
     for entry in archive.entries:
         inside, name = context.enter(entry.name), entry.name.partition("/")[2] or entry.name
         content = archive.read(entry)
         if name.endswith((".pkl", _DEBUG)):
-            _pickle(content, inside, scripted=scripted)
+            named |= _pickle(content, inside, scripted=scripted)
         elif _CODE.search(name):
             _script(content, inside)
         elif _PLAIN_MEMBER.search(name):
             if len(content) > 4096:
                 inside.report("file.polyglot", f"{shown(name)} has {len(content)} bytes", 0)
-        elif not _STORAGE.search(name):
+        elif _STORAGE.search(name):
+            storages.append((name.rpartition("/")[2], content, inside))
+        else:
+            context.inspect(content, inside)
+    for key, content, inside in storages:
+        if key not in named:
             context.inspect(content, inside)
     return "torchscript" if scripted else "torch"
 
 
-def _pickle(content: memoryview, context: Context, *, scripted: bool) -> None:
+def _pickle(content: memoryview, context: Context, *, scripted: bool) -> set[str]:
+    """Follow it; return the keys of the storages it names."""
     judge = Judge(context, allowlist.shipped(), reading=Reading.SCRIPT if scripted else Reading.TORCH)
     try:
         end = follow(content, 0, judge, context)
+        if end != len(content):
+            context.report("pickle.trailing-bytes", f"{len(content) - end} bytes follow the pickle", end)
     except Invalid as error:
         context.report("pickle.broken", error.message)
-        return
-    if end != len(content):
-        context.report("pickle.trailing-bytes", f"{len(content) - end} bytes follow the pickle", end)
+    return set(judge.storages)
 
 
 def _script(content: memoryview, context: Context) -> None:

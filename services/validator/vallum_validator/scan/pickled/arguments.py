@@ -77,6 +77,8 @@ def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
         return Objection(
             f"takes {shown(f'{target.path}.{name}')}", malicious=grade is Grade.DENIED or name.startswith("_")
         )
+    if isinstance(target, Instance) and target.source.startswith("scipy.stats.") and name == "_entropy":
+        return None  # a discrete distribution keeps this bound method in its state
     return Objection(f"takes the attribute {name!r} of {shown(target)}", malicious=name.startswith("_"))
 
 

@@ -200,6 +200,12 @@ class Judge:
         return OPAQUE
 
 
+def _rule_for_unlisted(arguments: Any) -> str:
+    """Which rule an unlisted call breaks: what it is given may show what it is for."""
+    payload = any(_PAYLOAD.search(text) for text in texts_in(arguments))
+    return "pickle.payload-text" if payload else "pickle.call-unlisted"
+
+
 def _may_be_text(value: Any) -> bool:
     return value is OPAQUE or (isinstance(value, Instance) and value.may_be_text)
 

@@ -69,7 +69,9 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
     distribution = target.source.startswith("scipy.stats.")
     items = _items(state)
     if items is None:
-        return Objection(f"{target.source} is restored from {shown(state)}") if distribution else None
+        known = isinstance(state, Container) and state.kind == "dict"
+        reason = f"{target.source} is restored from {shown(state)}"
+        return Objection(reason, malicious=not known) if distribution else None
     for key, value in items:
         if key == _TEMPLATE and not (isinstance(value, str) and _only_passes_arguments(value)):
             return Objection(f"{target.source} compiles the text {shown(value)}", malicious=True)
