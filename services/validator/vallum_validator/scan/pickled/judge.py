@@ -19,6 +19,8 @@ _PAYLOAD: Final = re.compile(
     r"\b(?:curl|wget|nc|touch|rm|chmod|python3?|id|whoami|cat|echo|calc)\b[\s./>|;-]|https?://|\bopen\s*\(|/etc/passwd|/dev/tcp|"
     r"\blambda\b"
 )
+_PATH: Final = re.compile(r"(?:/|~|\.\.?/|[A-Za-z]:[\\/])[^\n\0]{3,4000}")
+"""No honest pickle gives the constructor of something unlisted the place of a file."""
 _NUMPY_PARTS: Final = frozenset({"dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer"})
 """Arrays of objects in joblib files are pickles with a memo of their own. Read on by plain pickle they name these in
 modules that are any text of the file; the import fails."""
@@ -202,7 +204,7 @@ class Judge:
 
 def _rule_for_unlisted(arguments: Any) -> str:
     """Which rule an unlisted call breaks: what it is given may show what it is for."""
-    payload = any(_PAYLOAD.search(text) for text in texts_in(arguments))
+    payload = any(_PAYLOAD.search(text) or _PATH.fullmatch(text) for text in texts_in(arguments))
     return "pickle.payload-text" if payload else "pickle.call-unlisted"
 
 
