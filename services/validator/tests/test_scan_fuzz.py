@@ -12,7 +12,7 @@ import pytest
 from .fuzz.oracle import reaches_hostile_name
 
 ROOT = Path(__file__).resolve().parents[3]
-MUTATIONS = 12_000
+MUTATIONS = 24_000
 
 
 def test_mutations_never_crash_the_scan_or_pass_an_attack(tmp_path: Path) -> None:
