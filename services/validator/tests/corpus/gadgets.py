@@ -49,7 +49,13 @@ RUNS: Final[Calls] = {
     "_reconstructor of a cache": lambda p: _reconstructed("joblib.memory:Memory", p.marker),
     "_reconstructor of a log": lambda p: _reconstructed("joblib.logger:PrintTime", p.marker),
     "pool that acts when it is freed": lambda p: Raw(
-        push(new("joblib.pool:PicklingPool", state={"_state": "RUN", "_change_notifier": _answers(p, "put")})) + b"0N"
+        push(
+            new(
+                "joblib.pool:PicklingPool",
+                state={"_state": "RUN", "_pool": [], "_change_notifier": _answers(p, "put")},
+            )
+        )
+        + b"0N"
     ),
     "index of what answers as an array": lambda p: new("pandas:Index", _answers(p, "__array__")),
     "numpy generator constructor": lambda p: Call("numpy.random._pickle:__generator_ctor", p.marker, _MAKES_FOLDER),
