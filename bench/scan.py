@@ -82,7 +82,7 @@ def run(command: Command, *paths: Path, limit_s: float = FILE_SECONDS, measured:
         stderr=subprocess.DEVNULL,
         text=True,
         env=ENVIRONMENT,
-        cwd=tempfile.gettempdir(),
+        cwd=paths[0].parent,
     ) as process:
         with _watched(process.pid) if measured else nullcontext([0.0]) as peak:
             try:
