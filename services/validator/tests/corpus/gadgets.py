@@ -57,6 +57,10 @@ RUNS: Final[Calls] = {
         )
         + b"0N"
     ),
+    "index of what answers as an array, among many attributes": lambda p: new(
+        "pandas:Index",
+        built(Call("types:SimpleNamespace"), {**{f"a{at}": at for at in range(100)}, "__array__": _later(p)}),
+    ),
     "index of what answers as an array": lambda p: new("pandas:Index", _answers(p, "__array__")),
     "numpy generator constructor": lambda p: Call("numpy.random._pickle:__generator_ctor", p.marker, _MAKES_FOLDER),
     "numpy state constructor": lambda p: Call("numpy.random._pickle:__randomstate_ctor", p.marker, _MAKES_FOLDER),

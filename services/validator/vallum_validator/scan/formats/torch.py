@@ -58,7 +58,7 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
             if len(content) > 4096:
                 inside.report("file.polyglot", f"{shown(name)} has {len(content)} bytes", 0)
         elif _STORAGE.search(name):
-            storages.append((name.rpartition("/")[2], content, inside))
+            storages.append((shown(name.rpartition("/")[2]), content, inside))
         else:
             context.inspect(content, inside)
     for key, content, inside in storages:

@@ -52,14 +52,27 @@ def _default_factory(arguments: Any, _: Allowlist) -> Objection | None:
     return Objection(f"its factory must be a listed class, got {shown(first)}")
 
 
-def _reconstructor(arguments: Any, _: Allowlist) -> Objection | None:
-    if isinstance(arguments, tuple) and len(arguments) == 3:
-        cls, base, _state = arguments
-        listed = isinstance(cls, Global) and cls.grade >= Grade.CLASS
-        # It calls base.__init__(instance, state), the constructor.
-        if listed and isinstance(base, Global) and base.grade >= Grade.CALLABLE:
-            return None
-    return Objection(f"needs a listed class, a listed callable as its base and a state, got {shown(arguments)}")
+def _reconstructor(arguments: Any, allowlist: Allowlist) -> Objection | None:
+    """It calls `base.__init__(instance, state)`, the constructor."""
+    if not (isinstance(arguments, tuple) and len(arguments) == 3):
+        return Objection(f"needs a listed class, a listed callable as its base and a state, got {shown(arguments)}")
+    cls, base, state = arguments
+    if not all(isinstance(part, Global) and part.grade >= Grade.CLASS for part in (cls, base)):
+        return Objection(f"needs a listed class, a listed callable as its base and a state, got {shown(arguments)}")
+    if base.grade < Grade.CALLABLE:
+        return Objection(f"runs the constructor of {shown(base.path)} with {shown(state)}", malicious=True)
+    return _plain((state,), allowlist)
+
+
+def _plain(arguments: Any, _: Allowlist) -> Objection | None:
+    """What these take apart must be data: to iterate, compare or convert an instance runs code of its class.
+
+    The class is listed, its attributes are the file's: `list(ParameterSampler)` calls what the file says.
+    """
+    for value in arguments if isinstance(arguments, tuple) else (arguments,):
+        if isinstance(value, Global) or (isinstance(value, Instance) and value.source not in _PLAIN_SOURCES):
+            return Objection(f"takes {shown(value)} apart, which runs code of its class")
+    return None
 
 
 def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
@@ -140,65 +153,31 @@ def _encode(arguments: Any, _: Allowlist) -> Objection | None:
     return Objection(f"honest pickles encode as 'latin1', this one as {shown(encoding)}")
 
 
-_BUILTIN_VALUES: Final = (
-    *(
-        "bool",
-        "bytearray",
-        "bytes",
-        "complex",
-        "dict",
-        "float",
-        "frozenset",
-        "int",
-        "list",
-        "range",
-        "set",
-        "str",
-        "tuple",
-    ),
+_VALUES: Final = (
+    *(f"builtins.{name}" for name in ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset")),
+    *(f"builtins.{name}" for name in ("int", "list", "range", "set", "str", "tuple")),
 )
-_BASES: Final = frozenset(f"builtins.{name}" for name in ("object", *_BUILTIN_VALUES))
-_ARRAY_MODULES: Final = (
-    *(
-        "numpy._core.multiarray",
-        "numpy.core.multiarray",
-        "numpy._core._multiarray_umath",
-        "numpy.core._multiarray_umath",
-    ),
-)
-_GENERATORS: Final = ("numpy.random._pickle.__generator_ctor", "numpy.random._pickle.__randomstate_ctor")
-_BIT_GENERATOR: Final = "numpy.random._pickle.__bit_generator_ctor"
 _PLAIN_SOURCES: Final = frozenset(
     {
-        *(f"builtins.{name}" for name in _BUILTIN_VALUES),
+        *_VALUES,
         *(f"collections.{name}" for name in ("Counter", "OrderedDict", "defaultdict", "deque")),
         *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-        *(f"{module}.{name}" for module in _ARRAY_MODULES for name in ("scalar", "_reconstruct")),
-        "_codecs.encode",
-        "builtins.slice",
-        "decimal.Decimal",
-        "fractions.Fraction",
-        "numpy._core.numeric._frombuffer",
-        "numpy.core.numeric._frombuffer",
-        "numpy.dtype",
-        "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked",
-        "uuid.UUID",
+        *(
+            f"numpy.{core}.{name}"
+            for core in ("_core", "core")
+            for name in ("multiarray.scalar", "_multiarray_umath.scalar", "numeric._frombuffer")
+        ),
+        *("_codecs.encode", "builtins.slice", "decimal.Decimal", "fractions.Fraction", "uuid.UUID"),
+        *("numpy.dtype", "numpy.ndarray", "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked"),
     }
 )
 """What makes values in C that hold data: to take them apart runs nothing of the file's choice."""
-_TAKES_APART: Final = (
-    *(f"builtins.{name}" for name in _BUILTIN_VALUES),
+_TAKE_APART: Final = (
+    *_VALUES,
     *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "UserList", "UserString", "deque")),
     *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath")),
-    "array.array",
-    "decimal.Decimal",
-    "fractions.Fraction",
-    "numpy.dtype",
-    "numpy.matrix",
-    "numpy.ndarray",
-    "random.Random",
-    "re._compile",
-    "uuid.UUID",
+    *("array.array", "decimal.Decimal", "fractions.Fraction", "random.Random", "re._compile", "uuid.UUID"),
+    *("numpy.dtype", "numpy.matrix", "numpy.ndarray"),
 )
 CLASS_FIRST: Final = (
     "copyreg.__newobj__",
@@ -221,9 +200,7 @@ CLASS_FIRST: Final = (
 
 ARGUMENT_RULES: Final[Mapping[str, ArgumentRule]] = {
     **dict.fromkeys(CLASS_FIRST, _needs(Grade.CLASS)),
-    **dict.fromkeys(_TAKES_APART, _plain),
-    **dict.fromkeys((_BIT_GENERATOR, *_GENERATORS), _bit_generator),
-    "builtins.type": _never,
+    **dict.fromkeys(_TAKE_APART, _plain),
     "copyreg._reconstructor": _reconstructor,
     "builtins.getattr": _getattr,
     "builtins.type": _type_of,

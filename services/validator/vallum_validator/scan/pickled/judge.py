@@ -10,8 +10,9 @@ from typing import Any, Final
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
-from vallum_validator.scan.pickled.arguments import ARGUMENT_RULES
+from vallum_validator.scan.pickled.arguments import ARGUMENT_RULES, CLASS_FIRST, Objection
 from vallum_validator.scan.pickled.arrays import LOOKED_INTO
+from vallum_validator.scan.pickled.states import holds_items, is_shared, objection_to_class, objection_to_state
 from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance
 
 _PAYLOAD: Final = re.compile(
@@ -108,7 +109,9 @@ class Judge:
             self._unlisted_call(offset, opcode, target, arguments)
         elif target.grade is Grade.CLASS and not _skips_constructor(opcode, arguments):
             what = f"runs the constructor of {target.path} with {shown(arguments)}"
-            self._report("pickle.call-unlisted", opcode, what, offset)
+            self._report(self._rule_for_unlisted(arguments), opcode, what, offset)
+        elif (objection := objection_to_class(target.path)) is not None:
+            self._object(objection, opcode, target.path, offset)
         else:
             self._check_arguments(offset, opcode, target, arguments)
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
@@ -119,8 +122,11 @@ class Judge:
         rule = ARGUMENT_RULES.get(target.path)
         objection = rule(arguments, self._allowlist) if rule else None
         if objection is not None:
-            rule_id = "pickle.call-denied" if objection.malicious else "pickle.call-unlisted"
-            self._report(rule_id, opcode, f"{target.path}: {objection.reason}", offset)
+            self._object(objection, opcode, target.path, offset)
+
+    def _object(self, objection: Objection, opcode: str, path: str, offset: int) -> None:
+        rule = "pickle.call-denied" if objection.malicious else "pickle.call-unlisted"
+        self._report(rule, opcode, f"{path}: {objection.reason}", offset)
 
     def _unlisted_call(self, offset: int, opcode: str, target: Global, arguments: Any) -> None:
         what = f"calls {target.path} with {shown(arguments)}"
@@ -128,24 +134,27 @@ class Judge:
         gadget = runs and self._allowlist.is_gadget(target.module, target.name)
         if gadget or target.grade in (Grade.DENIED, Grade.REFERENCE):
             rule = "pickle.call-denied"
-        elif self._holds_payload(arguments):
-            rule = "pickle.payload-text"
         else:
-            rule = "pickle.call-unlisted"
+            rule = self._rule_for_unlisted(arguments)
         self._report(rule, opcode, what, offset)
 
-    def _holds_payload(self, arguments: Any) -> bool:
+    def _rule_for_unlisted(self, arguments: Any) -> str:
+        """Which rule an unlisted call breaks: what it is given may show what it is for."""
         for text in texts_in(arguments):
             self._context.budget.step(1 + len(text) // _TEXT_PER_STEP)
-            if _PAYLOAD.search(text):
-                return True
-        return False
+            if _PAYLOAD.search(text) or _PATH.fullmatch(text):
+                return "pickle.payload-text"
+        return "pickle.call-unlisted"
 
     def build(self, offset: int, target: Any, state: Any) -> None:
         """A class, function or module must not be changed; an instance is what BUILD is for."""
-        if isinstance(target, Global):
-            self._report("pickle.build-on-global", "BUILD", f"changes {target.path} with {shown(state)}", offset)
+        if isinstance(target, Global) or (isinstance(target, Instance) and is_shared(target)):
+            what = target.path if isinstance(target, Global) else repr(target)
+            self._report("pickle.build-on-global", "BUILD", f"changes {what} with {shown(state)}", offset)
         elif isinstance(target, Instance):
+            objection = objection_to_state(target, state)
+            if objection is not None:
+                self._object(objection, "BUILD", target.source, offset)
             if target.source in COMPANIONS:
                 what = f"has joblib read the file that {target.source} names: {shown(state)}"
                 self._report("pickle.companion-file", "BUILD", what, offset)
@@ -168,7 +177,12 @@ class Judge:
         """Items may go into an instance of a listed class (`OrderedDict`), never into a global."""
         if isinstance(target, Global):
             self._report("pickle.store-in-global", opcode, f"stores in {target.path}", offset)
-        elif not isinstance(target, Instance) and target is not OPAQUE:
+        elif isinstance(target, Instance):
+            if not holds_items(target):
+                self._report(
+                    "pickle.call-unlisted", opcode, f"stores in {target!r}, which runs code of its class", offset
+                )
+        elif target is not OPAQUE:
             raise Invalid(f"{opcode} at offset {offset} stores in {shown(target)}")
 
     def extension(self, offset: int, opcode: str, code: int) -> Any:
@@ -200,12 +214,6 @@ class Judge:
         """Report a buffer that is not in the file."""
         self._report("pickle.buffer", "NEXT_BUFFER", "asks for a buffer outside the stream", offset)
         return OPAQUE
-
-
-def _rule_for_unlisted(arguments: Any) -> str:
-    """Which rule an unlisted call breaks: what it is given may show what it is for."""
-    payload = any(_PAYLOAD.search(text) or _PATH.fullmatch(text) for text in texts_in(arguments))
-    return "pickle.payload-text" if payload else "pickle.call-unlisted"
 
 
 def _may_be_text(value: Any) -> bool:

@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.values import Container, Global, Instance
+from vallum_validator.scan.pickled.values import Container, Global, Instance, Run
 
 _TEMPLATE: Final = "_parse_arg_template"
 _MAX_TEMPLATE: Final = 8192
+_LARGEST_STATE: Final = 1 << 20
+"""Bytes of plain data in a state that are looked at; attributes are names and values, and data lies in arrays."""
 _TEMPLATE_NODES: Final = (
     *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Tuple, ast.Name, ast.Load, ast.Constant),
     *(ast.Call, ast.Attribute, ast.Starred, ast.keyword),
@@ -82,11 +84,13 @@ def objection_to_class(path: str) -> Objection | None:
 def objection_to_state(target: Instance, state: Any) -> Objection | None:
     """Why an instance may not be given that state, `None` where it may."""
     distribution = target.source.startswith("scipy.stats.")
+    if not isinstance(state, Container) or state.kind != "dict":
+        # Its `__setstate__` makes a dict of what is none, as dict.update does.
+        reason = f"{target.source} is restored from {shown(state)}"
+        return Objection(reason, malicious=True) if distribution else None
     items = _items(state)
     if items is None:
-        known = isinstance(state, Container) and state.kind == "dict"
-        reason = f"{target.source} is restored from {shown(state)}"
-        return Objection(reason, malicious=not known) if distribution else None
+        return Objection(f"{target.source} is given more attributes than are followed")
     for key, value in items:
         if _can_be_called(value) and (target.source == _NAMESPACE or (isinstance(key, str) and key.startswith("__"))):
             # Whoever asks it for its length, its array or an attribute calls that.
@@ -102,11 +106,13 @@ def _can_be_called(value: Any) -> bool:
     return isinstance(value, Global) or (isinstance(value, Instance) and value.source in _CALLED_LATER)
 
 
-def _items(state: Any) -> list[tuple[Any, Any]] | None:
-    """The entries of a state that is a dict, `None` where they are not all known."""
-    if not isinstance(state, Container) or state.kind != "dict" or state.cut:
+def _items(state: Container) -> list[tuple[Any, Any]] | None:
+    """The entries of a dict, `None` where they are not all known or too many to be worked out."""
+    runs = [item for item in (*state.items, state.run) if type(item) is Run]
+    if state.cut or sum(run.end - run.start for run in runs) > _LARGEST_STATE:
         return None
-    return list(zip(state.items[::2], state.items[1::2], strict=False))
+    items = state.contents()
+    return None if state.cut else list(zip(items[::2], items[1::2], strict=False))
 
 
 def _only_passes_arguments(text: str) -> bool:
