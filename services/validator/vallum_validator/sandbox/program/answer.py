@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
+from vallum_validator.sandbox.program.hold import hold, lacking
 from vallum_validator.sandbox.program.rows import Input, Model, Rows
 
 _TCP_DISCARD_PORT: Final = 9
@@ -83,8 +84,11 @@ def _hello(_work: _Work, request: Frame) -> _Reply:
     """Before anything is opened: set what limits a plain process needs, and try what must not be possible."""
     for name, limit in request.head["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
+    if not request.head.get("confined"):
+        return {"reached": []}, {}
+    hold()
     probes = {"files outside its own": _reaches_files, "the network": _reaches_network}
-    return {"reached": [what for what, probe in probes.items() if probe()]}, {}
+    return {"reached": [*(what for what, probe in probes.items() if probe()), *lacking()]}, {}
 
 
 def _reaches_files() -> bool:
