@@ -39,17 +39,24 @@ class Plain:
         unit: size of the unit of each feature, shape (features,).
         low: smallest value of each feature, in units.
         high: largest value.
+        whole: which features hold whole numbers only, shape (features,); `None` for none.
     """
 
     oracle: Oracle
     unit: Matrix
     low: Matrix
     high: Matrix
+    whole: NDArray[np.bool_] | None = None
+
+    def own_units(self, points: Matrix) -> Matrix:
+        """Return points, shape (…, features), as rows in their own units; what is whole is rounded."""
+        rows = points * self.unit
+        return rows if self.whole is None else np.where(self.whole, np.round(rows), rows)
 
     def ask(self, points: Matrix, own: NDArray[np.intp]) -> Answer:
         """Ask about points of shape (rows, many, features); answers have shape (rows, many)."""
         rows, many, width = points.shape
-        answer = self.oracle.ask(points.reshape(-1, width) * self.unit, np.repeat(own, many))
+        answer = self.oracle.ask(self.own_units(points).reshape(-1, width), np.repeat(own, many))
         return Answer(answer.flipped.reshape(rows, many), answer.margin.reshape(rows, many))
 
 
@@ -82,7 +89,8 @@ def nearest_linf(
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    return _in_parts(_search_linf, plain, rows, own, pool, queries, rng)
+    found = _in_parts(_search_linf, plain, rows, own, pool, queries, rng)
+    return _as_asked(plain, rows, found, np.inf)
 
 
 def nearest_l2(
@@ -101,7 +109,8 @@ def nearest_l2(
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    return _in_parts(_search_l2, plain, rows, own, pool, queries, rng)
+    found = _in_parts(_search_l2, plain, rows, own, pool, queries, rng)
+    return _as_asked(plain, rows, found, 2.0)
 
 
 _Search = Callable[[Plain, Matrix, "NDArray[np.intp]", Pool, int, np.random.Generator], Nearest]
@@ -121,6 +130,15 @@ def _in_parts(
         search(plain, rows[at : at + size], own[at : at + size], pool, queries, rng) for at in range(0, len(rows), size)
     ]
     return Nearest(np.concatenate([part.points for part in parts]), np.concatenate([part.distances for part in parts]))
+
+
+def _as_asked(plain: Plain, rows: Matrix, found: Nearest, order: float) -> Nearest:
+    """The points that were really asked: a whole number is further away than the fraction that was rounded to it."""
+    if plain.whole is None:
+        return found
+    points = plain.own_units(found.points) / plain.unit
+    distances = np.linalg.norm(points - rows, ord=order, axis=1)
+    return Nearest(points, np.where(np.isnan(found.distances), np.nan, distances))
 
 
 def _start(

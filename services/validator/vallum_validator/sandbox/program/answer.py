@@ -150,10 +150,24 @@ def _predict(work: _Work, request: Frame) -> _Reply:
     return {}, {name: array for name, array in answer.items() if array is not None}
 
 
+def _structure(work: _Work, _request: Frame) -> _Reply:
+    if work.model is None:
+        raise FrameInvalid("no model has been loaded")
+    return {}, work.model.structure()
+
+
+def _bound(_work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.bounds import bounds
+
+    return {}, bounds(request.arrays, int(request.head["steps"]))
+
+
 _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "hello": _hello,
     "open_table": _open_table,
     "columns": _columns,
     "load": _load,
     "predict": _predict,
+    "structure": _structure,
+    "bound": _bound,
 }
