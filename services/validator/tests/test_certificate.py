@@ -137,7 +137,9 @@ def test_a_tie_is_never_certified() -> None:
 @given(threshold=st.floats(-1e6, 1e6, allow_nan=False))
 @settings(max_examples=60, deadline=None)
 def test_rounding_never_takes_a_value_out_of_its_side(strict: bool, single: bool, threshold: float) -> None:
-    arrays = dict(InProcessProver(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]), {"a": NUMBERS["a"]}).structure())
+    arrays = dict(
+        InProcessProver(DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]), {"a": NUMBERS["a"]}).structure()
+    )
     arrays["flags"] = np.array([strict, single, False], dtype=np.int32)
     arrays["threshold"] = np.array([threshold, 0.0, 0.0])
     structure = read_structure(arrays, (0,))
@@ -162,7 +164,9 @@ def _mixed(rows: int = 400) -> tuple[Table, pd.DataFrame, np.ndarray]:
     lift = frame["s"].map({"u": -1.0, "v": 0.0, "w": 1.0}) + 0.4 * (frame["t"] == "y")
     truth = (2 * frame["n"] + 0.2 * (frame["i"] - 4.5) + lift > 0).to_numpy().astype(int)
     columns = {name: frame[name].to_numpy() for name in frame}
-    table = Table({name: column.astype(float if column.dtype.kind in "if" else object) for name, column in columns.items()})
+    table = Table(
+        {name: column.astype(float if column.dtype.kind in "if" else object) for name, column in columns.items()}
+    )
     return table, frame, truth
 
 

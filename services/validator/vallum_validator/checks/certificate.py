@@ -62,9 +62,7 @@ class Certifier:
         self.searches_left = _SEARCHES
         self.stopped = ""
 
-    def within_reach(
-        self, reach: Reach, rows: Matrix, own: Indices, *, flipped: NDArray[np.bool_]
-    ) -> Certified:
+    def within_reach(self, reach: Reach, rows: Matrix, own: Indices, *, flipped: NDArray[np.bool_]) -> Certified:
         """Prove rows against every change that a feasible attack may make.
 
         Args:
