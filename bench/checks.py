@@ -37,7 +37,7 @@ from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.testing import subject_of
-from vallum_validator.checks.trees import TreeEnsemble, certified_radius
+from vallum_validator.checks.trees import certified_radius
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.domain import Outcome
 from vallum_validator.table import Table
@@ -221,7 +221,7 @@ def bundles() -> None:
     print(f"  largest memory of this process, every benchmark above included: {memory:.0f} MB")
 
 
-def ensemble_of(forest: Any) -> TreeEnsemble:
+def ensemble_of(forest: Any) -> Any:
     """Return a scikit-learn forest's leaves as boxes."""
     tree, low, high, value = [], [], [], []
     for place, estimator in enumerate(forest.estimators_):

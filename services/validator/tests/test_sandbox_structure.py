@@ -1,4 +1,4 @@
-"""Trees come out of the sandbox as numbers that answer as the model in there does, and the solver runs apart from it."""
+"""Trees come out of the sandbox as numbers that answer as the model in there does; the solver runs apart from it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Test doubles of what a check needs: a model that is a formula, its trees where it has some, and a subject built around
-it. No process, no file."""
+"""Test doubles of what a check needs: a model that is a formula, its trees where it has some, a subject built around it.
+No process, no file."""
 
 from __future__ import annotations
 
