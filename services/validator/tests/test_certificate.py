@@ -30,7 +30,7 @@ from vallum_common.bundle import Feature
 from vallum_common.errors import Invalid
 from vallum_validator.checks import load_thresholds, run_check
 from vallum_validator.checks.certificate import Certifier
-from vallum_validator.checks.feasible import Reach
+from vallum_validator.checks.search import Reach
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.structure import Structure, read_structure
 from vallum_validator.checks.testing import InProcessProver, subject_of

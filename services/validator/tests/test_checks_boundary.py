@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from vallum_validator.checks import load_thresholds, run_check
-from vallum_validator.checks.feasible import Pool
 from vallum_validator.checks.nearest import Plain, nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.testing import subject_of

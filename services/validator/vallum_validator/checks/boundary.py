@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from vallum_common.bundle import FeatureType
 from vallum_validator.checks.certificate import Certifier
-from vallum_validator.checks.feasible import Pool
 from vallum_validator.checks.intervals import Floats
 from vallum_validator.checks.nearest import Nearest, Plain, nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
 from vallum_validator.checks.space import Matrix, Space
 from vallum_validator.checks.thresholds import Robustness

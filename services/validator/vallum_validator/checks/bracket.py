@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from vallum_common.errors import Invalid
 from vallum_validator.checks.boundary import CURVE
 from vallum_validator.checks.certificate import Certifier
-from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
+from vallum_validator.checks.feasible import attack_feasible
 from vallum_validator.checks.intervals import clopper_pearson
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.space import Matrix, build_space
 from vallum_validator.checks.truth import Labelled
 from vallum_validator.domain import Detail

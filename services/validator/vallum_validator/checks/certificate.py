@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum_common.errors import Invalid
-from vallum_validator.checks.feasible import Reach
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Reach
 from vallum_validator.checks.space import Matrix, Space
 from vallum_validator.checks.structure import Indices, Structure, read_structure
 from vallum_validator.checks.trees import Boxes, Search, judge_boxes, search_of

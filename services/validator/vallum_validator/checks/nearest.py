@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum_validator.checks.feasible import Pool
 from vallum_validator.checks.oracle import MAX_ELEMENTS, Answer, Oracle
+from vallum_validator.checks.search import Pool
 from vallum_validator.checks.space import Matrix
 
 _STARTS = 4
@@ -28,6 +28,8 @@ _POOL = 2_000
 _SECTIONS = 8
 """Points tried on a line at once: three bits in one call."""
 _CANDIDATES = 16
+_INSIDE = (0.1, 0.6)
+"""Share of the moves that end inside the ball, at the beginning and at the end of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ def _search_linf(
     shrink, stale = np.full(len(rows), 0.9), np.zeros(len(rows), dtype=np.intp)
     while spent + _CANDIDATES <= queries and len(active):
         radius = (distance * shrink)[active]
-        candidates = _moved(plain, rows[active], base[active], radius, rng)
+        candidates = _moved(plain, rows[active], base[active], radius, rng, spent / queries)
         answer = plain.ask(candidates, own[active])
         spent += _CANDIDATES
         at = np.arange(len(active))
@@ -222,13 +224,20 @@ def _search_linf(
     return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
 
 
-def _moved(plain: Plain, rows: Matrix, base: Matrix, radius: Matrix, rng: np.random.Generator) -> Matrix:
-    """Return candidates on the ball: the base point pulled into it, with some coordinates sent to a face or back."""
+def _moved(
+    plain: Plain, rows: Matrix, base: Matrix, radius: Matrix, rng: np.random.Generator, progress: float
+) -> Matrix:
+    """Return candidates on the ball: the base point pulled into it, with some coordinates sent to a face or into it.
+
+    At first mostly to faces, where a smooth model changes most; later more and more into the ball, for a forest may
+    answer otherwise in the midst of it.
+    """
     shape = (len(rows), _CANDIDATES, rows.shape[1])
     offset = np.clip((base - rows) / radius[:, None], -1, 1)[:, None]
     share = np.maximum(0.4 ** rng.integers(0, 5, (len(rows), _CANDIDATES, 1)), 1.0 / rows.shape[1])
+    inside = _INSIDE[0] + (_INSIDE[1] - _INSIDE[0]) * progress
     face = np.where(rng.random(shape) < 0.5, -1.0, 1.0)
-    value = np.where(rng.random(shape) < 0.75, face, 0.0)
+    value = np.where(rng.random(shape) < inside, rng.uniform(-1.0, 1.0, shape), face)
     offset = np.where(rng.random(shape) < share * 0.7, value, offset)
     return np.clip(rows[:, None] + radius[:, None, None] * offset, plain.low, plain.high)
 

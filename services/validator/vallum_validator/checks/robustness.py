@@ -1,7 +1,9 @@
 """`adversarial_robustness`: how many right answers a small change that could happen in the world turns wrong.
 
 Rows are attacked in a random order until the interval of the attacked fraction leaves the policy's limit on one side.
-The attacked fraction is a lower bound of the truth: an attack that fails proves nothing, and the reason says so.
+The attacked fraction is a lower bound of the truth: an attack that fails proves nothing, and the reason says so. For
+models made of trees the other side is told as well: how many answers provably stay. The verdict rests on the attack
+alone, which every model can be put through.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from vallum_common.errors import Invalid
 from vallum_validator.checks.boundary import boundary
 from vallum_validator.checks.bracket import Attacked, certified, feasible_curve
 from vallum_validator.checks.certificate import Certifier, certifier_of
-from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
+from vallum_validator.checks.feasible import attack_feasible
 from vallum_validator.checks.hardening import COPIES, Trial, VotingPredictor
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
 from vallum_validator.checks.space import Matrix, Space, build_space
 from vallum_validator.checks.truth import Labelled, labelled
@@ -92,7 +95,7 @@ def check(subject: Subject) -> CheckResult:
             f"scores={'yes' if oracle.has_scores else 'no'})+beta-binomial-confidence-sequence"
         ),
         seed=subject.seed,
-        reason=_reason(outcome, tally, interval, limit, radius),
+        reason=_reason(outcome, tally, interval, limit, radius) + _proof(details.get("certified")),
         details=details,
     )
 
@@ -235,11 +238,17 @@ def _reason(outcome: Outcome, tally: _Tally, interval: Interval, limit: float, r
         f"feature's span ({interval.low:.1%} to {interval.high:.1%})"
     )
     verdict = {
-        Outcome.PASS: f"at most the {limit:.0%} policy allows; a stronger attack may find more",
+        Outcome.PASS: f"at most the {limit:.0%} policy allows, though a stronger attack may find more",
         Outcome.FAIL: f"more than the {limit:.0%} policy allows",
         Outcome.INCONCLUSIVE: f"too few rows to tell from the {limit:.0%} policy allows",
     }
     return f"{found}: {verdict[outcome]}"
+
+
+def _proof(told: Detail) -> str:
+    if not isinstance(told, dict):
+        return ""
+    return f"; {told['fraction']:.1%} of {told['rows']} right answers are proved to stay"
 
 
 def _details(subject: Subject, rows: Labelled, space: Space, tally: _Tally, planned: int) -> dict[str, Detail]:

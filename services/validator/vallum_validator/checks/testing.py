@@ -1,4 +1,4 @@
-"""Test doubles of what a check needs: a model that is a formula, its trees where it has some, a subject built around it.
+"""Test doubles of what a check needs: a model that is a formula, its trees where it has some, a subject around it.
 No process, no file."""
 
 from __future__ import annotations
