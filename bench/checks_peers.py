@@ -80,7 +80,9 @@ def exact_distances(data: str, samples: int) -> None:
             single = [trees.make_singleclass(place) for place in range(len(model.classes_))]
             pairs = [(single[answer], other) for place, other in enumerate(single) if place != answer]
         ends = [
-            veritas.VeritasRobustnessSearch(row, 0.5, *pair, num_steps=14, max_time=60, silent=True).search()[1:]
+            veritas.VeritasRobustnessSearch(
+                row, 0.5, *pair, num_steps=14, max_time=60 / len(pairs), silent=True
+            ).search()[1:]
             for pair in pairs
         ]
         distances.append([float(min(low for low, _ in ends)), float(min(high for _, high in ends))])
@@ -221,6 +223,6 @@ if __name__ == "__main__":
     fairness()
     membership()
     exact_distances("breast-cancer", 20)
-    exact_distances("digits", 3)
+    exact_distances("digits", 4)
     feasible(20)
     hop_skip_jump(count)

@@ -45,7 +45,7 @@ class Reach:
         """Whether each changed row could happen in the world and is within reach; see `Space.is_feasible`."""
         differs = (changed != original) & ~(np.isnan(changed) & np.isnan(original))
         few = differs.sum(axis=1) <= (changed.shape[1] if self.fields is None else self.fields)
-        return few & self.space.is_feasible(changed, original, self.discrete_changes)
+        return np.asarray(few & self.space.is_feasible(changed, original, self.discrete_changes))
 
 
 class Search:
@@ -63,6 +63,7 @@ class Search:
 
     @property
     def active(self) -> NDArray[np.intp]:
+        """Rows that nothing has flipped yet."""
         return np.flatnonzero(~self.found)
 
     def try_all(self, active: NDArray[np.intp], candidates: Matrix) -> Matrix:

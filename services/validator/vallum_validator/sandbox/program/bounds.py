@@ -39,7 +39,7 @@ _NODE: Final = ("root", "left", "right", "column", "threshold", "gain")
 
 
 def _search(nodes: Mapping[str, list[Any]], need: float, steps: int) -> tuple[float, float]:
-    import veritas
+    import veritas  # type: ignore[import-untyped]  # it ships no types
 
     config = veritas.Config(veritas.HeuristicType.MAX_OUTPUT)
     config.ignore_state_when_worse_than = need

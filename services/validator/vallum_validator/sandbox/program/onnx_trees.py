@@ -177,7 +177,7 @@ def _categories(attributes: Mapping[str, Any]) -> list[str | int]:
     return [text.decode() for text in texts] if texts else list(attributes["cats_int64s"])
 
 
-def _shifted(columns: Sequence[Column], centre: Sequence[float], scale: Sequence[float]) -> list[Column]:
+def _shifted(columns: Sequence[Column], centre: Any, scale: Any) -> list[Column]:
     centres, scales = (np.broadcast_to(np.asarray(one, dtype=np.float64), len(columns)) for one in (centre, scale))
     return [column.then(float(c), float(s)) for column, c, s in zip(columns, centres, scales, strict=True)]
 

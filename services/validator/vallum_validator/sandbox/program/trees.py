@@ -87,7 +87,7 @@ class Ensemble:
     """
 
     trees: Sequence[Tree]
-    base: Sequence[float]
+    base: NDArray[np.float64]
     strict: bool = False
     single: bool = True
     single_sums: bool = False
@@ -123,7 +123,7 @@ def described(columns: Sequence[Column], ensemble: Ensemble) -> Mapping[str, Arr
     width = max(map(len, tables), default=0)
     padded = [[*table[:-1], *[np.nan] * (width - len(table)), table[-1]] for table in tables]
     numbers = np.cumsum([column.table is not None for column in columns]) - 1
-    arrays = {
+    arrays: dict[str, Array] = {
         "roots": roots.astype(np.int32),
         **children,
         "column": np.concatenate([tree.column for tree in ensemble.trees]).astype(np.int32),
