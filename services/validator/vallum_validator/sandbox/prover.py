@@ -41,7 +41,9 @@ class SandboxProver:
         except PredictionFailed as error:
             if self._predictor.failure:
                 raise
-            raise Invalid(error.message) from error
+            # The kind of the refusal is for programmers; what stands behind it is the reason.
+            before, _, reason = error.message.partition("NoTrees: ")
+            raise Invalid(reason or before) from error
 
     def bound(self, searches: Mapping[str, Array], steps: int) -> Mapping[str, Array]:
         """Return `upper` and `lower`, shape (searches,), none of them NaN.
