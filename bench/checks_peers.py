@@ -8,9 +8,12 @@ scikit-learn==1.9.1 pandas pyarrow`). Answers go to standard output, one JSON do
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
