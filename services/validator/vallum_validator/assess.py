@@ -213,6 +213,7 @@ def _subject(
         card=card,
         thresholds=thresholds,
         seed=seed,
+        prover=model.prover,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vallum_common.bundle import Feature
 from vallum_validator.checks.space import Matrix, Space
 from vallum_validator.checks.truth import Labelled, codes
 from vallum_validator.table import Predictor
@@ -43,6 +45,11 @@ class Oracle:
         self._like = like
         self.rows = 0
         self.has_scores = like.probabilities is not None
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """The model's inputs as the manifest names them, in order."""
+        return self._predictor.features
 
     def ask(self, matrix: Matrix, own: NDArray[np.intp]) -> Answer:
         """Return whether each row still gets its class.

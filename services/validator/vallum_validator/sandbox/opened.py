@@ -16,6 +16,7 @@ from vallum_validator.domain import Isolation
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.predictor import RUNNABLE_FORMATS, SandboxPredictor
 from vallum_validator.sandbox.process import Worker
+from vallum_validator.sandbox.prover import SandboxProver
 from vallum_validator.sandbox.tables import read_table
 from vallum_validator.table import Predictions, Table, canonical_column
 
@@ -70,12 +71,14 @@ class OpenedModel:
         why_not: one line why; empty where there is a predictor.
         isolation: what held its worker; `None` where none was started.
         predictions: of the evaluation data; `None` where there is none.
+        prover: what can be proved about it; `None` where there is no predictor.
     """
 
     predictor: SandboxPredictor | None = None
     why_not: str = ""
     isolation: Isolation | None = None
     predictions: Predictions | None = None
+    prover: SandboxProver | None = None
 
 
 def read_data(files: Mapping[Role, Path], manifest: Manifest, holding: Holding) -> Data:
@@ -126,6 +129,7 @@ def open_model(artifact: Path, form: str, manifest: Manifest, *, data: Data, hol
                 predictor=predictor,
                 isolation=isolation,
                 predictions=predictions if role is Role.EVALUATION else None,
+                prover=SandboxProver(predictor, lambda: stack.enter_context(holding.worker("the solver", []))),
             )
         except VallumError as error:
             opened = OpenedModel(why_not=error.message, isolation=isolation)

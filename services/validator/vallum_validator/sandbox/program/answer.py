@@ -162,6 +162,18 @@ def _reference(_work: _Work, request: Frame) -> _Reply:
     return {}, {"lines": np.array(read(request.head["path"], request.head["format"]), dtype=object)}
 
 
+def _structure(work: _Work, _request: Frame) -> _Reply:
+    if work.model is None:
+        raise FrameInvalid("no model has been loaded")
+    return {}, work.model.structure()
+
+
+def _bound(_work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.bounds import bounds
+
+    return {}, bounds(request.arrays, int(request.head["steps"]))
+
+
 _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "hello": _hello,
     "open_table": _open_table,
@@ -169,4 +181,6 @@ _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "load": _load,
     "predict": _predict,
     "reference": _reference,
+    "structure": _structure,
+    "bound": _bound,
 }
