@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
+
+# A scan forks. No service forks with gRPC running; one process for all tests does, and gRPC's fork handlers abort it.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 @pytest.fixture(scope="session")
