@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
+import pickle
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import lz4.frame
 import pytest
+import zstandard
 
 from vallum_validator.domain import FileReport, ScanVerdict
 from vallum_validator.scan import scan_file
@@ -90,6 +96,20 @@ def test_honest_neighbours_of_the_attacks_are_clean(tmp_path: Path) -> None:
         if report.verdict is not ScanVerdict.CLEAN:
             refused[name] = [finding.message for finding in report.findings]
     assert refused == {}
+
+
+@pytest.mark.parametrize("pack", [lz4.frame.compress, zstandard.compress, gzip.compress, lzma.compress])
+def test_what_is_packed_is_judged_in_a_process_that_has_imported_nothing_yet(
+    pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    verdicts = []
+    for name, content in (("a", Payload("x").pickle), ("b", pickle.dumps([1]))):
+        (tmp_path / name).write_bytes(pack(content))
+        program = "import pathlib, vallum_validator.scan as scan; print(scan.scan_file(pathlib.Path({!r})).verdict)"
+        command = [sys.executable, "-c", program.format(name)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)
+        verdicts.append(result.stdout.strip().rpartition(".")[2])
+    assert verdicts == ["MALICIOUS", "CLEAN"]
 
 
 def test_finding_says_where_and_what(tmp_path: Path) -> None:

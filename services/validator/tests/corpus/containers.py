@@ -186,7 +186,6 @@ ARCHIVES: Final[dict[str, Build]] = {
 NOT_CLEAN: Final = frozenset(
     {
         *("torch zip behind text", "torch legacy, payload behind the keys", "npz of objects, lzma"),
-        *("joblib lz4", "tar.zst", "pickle in zstd", "pickle in zstd of unknown size", "pickle in lz4 in zip"),
     }
 )
 """What may also be UNKNOWN: bytes that the format does not explain, or that are packed in a way few readers know."""

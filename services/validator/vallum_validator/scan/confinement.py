@@ -41,6 +41,8 @@ _TCP_RIGHTS: Final = 0b11
 _SCOPES: Final = 0b11
 """Abstract sockets and signals."""
 
+_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
+"""What a module in C may need beside itself: without them lz4 cannot be imported, and no lz4 file be judged."""
 _SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _SPARE_DESCRIPTORS: Final = 64
 
@@ -159,7 +161,8 @@ def _restrict_files(libc: ctypes.CDLL, spool: str | None) -> None:
 
 def _code_folders() -> set[str]:
     """Where modules are imported from, which a scanner imports as late as it needs them."""
-    return {folder for folder in (*sys.path, sys.prefix, sys.base_prefix) if os.path.isabs(folder)}
+    folders = (*sys.path, sys.prefix, sys.base_prefix, *_LIBRARIES)
+    return {folder for folder in folders if os.path.isabs(folder) and os.path.isdir(folder)}
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, folder: str, rights: int) -> None:
