@@ -45,8 +45,7 @@ def _evidence(text: str = "age") -> list[dict[str, Any]]:
         "calibration": {"gap": 0.1, "low": -0.1, "high": 0.3, "expected_error": 0.2},
     }
     family = {"columns": [text], "answer": text, "reference": text, "outcome": "FAIL", "groups": [group], "gaps": {}}
-    attacked = [{"radius": 0.01, "share": 0.1}, {"radius": 0.1, "share": 0.4}]
-    certified = [{"radius": 0.01, "share": 0.8}, {"radius": 0.1, "share": 0.2}]
+    points = [{"radius": 0.01, "attacked": 0.1, "certified": 0.8}, {"radius": 0.1, "attacked": 0.4, "certified": 0.2}]
     trial = {"measure": text, "before": 0.5, "after": 0.3, "low": 0.2, "high": 0.4, "accuracy_after": 0.8}
     roc = [{"fpr": 0.001, "tpr": 0.0, "low": 0.0, "high": 0.1}, {"fpr": 0.1, "tpr": 0.3, "low": 0.2, "high": 0.4}]
     share = {"feature": text, "share": 0.2, "standard_error": 0.01}
@@ -55,7 +54,8 @@ def _evidence(text: str = "age") -> list[dict[str, Any]]:
     return [
         _check(
             "adversarial_robustness",
-            boundary={"unit": "spans", "rows": 9, "linf": {"attacked": attacked, "certified": certified}},
+            curve={"rows": 9, "points": points},
+            boundary={"unit": "spans", "rows": 9, "linf": {"curve": points}, "l2": {"curve": points[:1]}},
             hardening=[trial],
         ),
         _check("data_privacy", roc=roc, worst_attack=text, epsilon_at_least=1.5, hardening=[trial]),
@@ -97,7 +97,11 @@ def _tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
 def test_every_check_gives_its_figures() -> None:
     headings = {check["name"]: [figure.heading for figure in figures(check)] for check in _evidence()}
     assert headings == {
-        "adversarial_robustness": ["Robustness curve, L∞", "Hardening, measured"],
+        "adversarial_robustness": [
+            "Robustness, changes that could happen",
+            "Robustness, L∞",
+            "Hardening, measured",
+        ],
         "data_privacy": ["Membership inference, both axes logarithmic", "Hardening, measured"],
         "bias_fairness": ["age: who gets 'age'", "age: promised against come true"],
         "transparency": [
@@ -106,7 +110,7 @@ def test_every_check_gives_its_figures() -> None:
             "What the card declares, reproduced",
         ],
     }
-    assert _page().count("<figure>") == 9
+    assert _page().count("<figure>") == 10
 
 
 def test_hostile_names_stay_text() -> None:
@@ -149,7 +153,7 @@ def test_a_page_that_cannot_be_written_says_where(tmp_path: Path) -> None:
 
 
 def test_both_bounds_enclose_the_truth_on_the_curve() -> None:
-    (curve, _) = figures(_evidence()[0])
+    (curve, *_) = figures(_evidence()[0])
     # 20 % certified at the largest radius: at most 80 % flipped, drawn above the 40 % that an attack flipped.
     lines = re.findall(r'polyline class="line" points="([^"]+)"', curve.picture)
     attacked, uncertified = (float(line.split()[-1].split(",")[1]) for line in lines)

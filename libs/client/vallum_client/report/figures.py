@@ -48,23 +48,36 @@ def figures(check: Mapping[str, Any]) -> list[Figure]:
 
 
 def _robustness(details: Mapping[str, Any]) -> Iterator[Figure]:
+    feasible = details.get("curve") or {}
     boundary = details.get("boundary") or {}
-    for norm, title in (("linf", "largest change of one feature (L∞)"), ("l2", "length of the change (L2)")):
-        attacked = [(each["radius"], each["share"]) for each in (boundary.get(norm) or {}).get("attacked") or []]
-        if len(attacked) < 2:
-            continue
-        certified = [(each["radius"], each["share"]) for each in (boundary.get(norm) or {}).get("certified") or []]
-        series = [Curve("flipped by an attack (at least so many)", attacked)]
-        if certified:
-            # Not certified is the most that can be flipped: both curves then bound the truth from either side.
-            series.append(Curve("not certified (at most so many)", [(at, 1 - share) for at, share in certified]))
-        x = Axis(f"radius, {title}, in {boundary.get('unit', 'spans')}", 0.0, max(at for at, _ in attacked))
-        told = f" The truth lies between the two curves; {boundary.get('rows', '?'):g} rows." if certified else ""
-        yield Figure(
-            f"Robustness curve, {norm.replace('linf', 'L∞').upper()}",
-            curves(f"share of right answers flipped within a radius, {norm}", series, x, Axis("share", 0.0, 1.0)),
-            f"Share of rows whose answer changes within a radius, any feature free to move.{told}",
-        )
+    unit, rows = boundary.get("unit", "spans"), boundary.get("rows")
+    for heading, axis, told, points, count in (
+        ("changes that could happen", "radius, share of each feature's span", "Only what the manifest lets move.",
+         feasible.get("points"), feasible.get("rows")),
+        ("L∞", f"largest change of one feature, in {unit}", "Any feature may move.",
+         (boundary.get("linf") or {}).get("curve"), rows),
+        ("L2", f"length of the change, in {unit}", "Any feature may move.",
+         (boundary.get("l2") or {}).get("curve"), rows),
+    ):  # fmt: skip
+        figure = _bounds(f"Robustness, {heading}", axis, points or [])
+        if figure is not None:
+            picture, bounded = figure
+            between = " The truth lies between the curves." if bounded else " No bound from above: not made of trees."
+            yield Figure(f"Robustness, {heading}", picture, f"{told}{between} {count or 0:g} rows.")
+
+
+def _bounds(title: str, axis: str, points: Sequence[Mapping[str, Any]]) -> tuple[Markup, bool] | None:
+    """The share of flipped rows from below and, where answers were proved, from above; and whether they were."""
+    attacked = [(each["radius"], each["attacked"]) for each in points if each.get("attacked") is not None]
+    # What is not proved to stay is the most that can be flipped.
+    most = [(each["radius"], 1 - each["certified"]) for each in points if each.get("certified") is not None]
+    if len(attacked) < 2:
+        return None
+    series = [Curve("flipped by an attack (at least so many)", attacked)]
+    if most:
+        series.append(Curve("not proved to stay (at most so many)", most))
+    x = Axis(axis, 0.0, max(radius for radius, _ in attacked))
+    return curves(f"share of right answers flipped: {title}", series, x, Axis("share", 0.0, 1.0)), bool(most)
 
 
 def _hardening(details: Mapping[str, Any]) -> Iterator[Figure]:
