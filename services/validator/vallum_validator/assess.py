@@ -35,7 +35,7 @@ from vallum_validator.domain import (
     SignatureReport,
 )
 from vallum_validator.sandbox.child import Limits
-from vallum_validator.sandbox.opened import Data, Holding, OpenedModel, open_model, read_data
+from vallum_validator.sandbox.opened import Artifact, Data, Holding, OpenedModel, open_model, read_data
 from vallum_validator.scan import rules_digest, scan_file
 from vallum_validator.table import Subject
 
@@ -125,7 +125,9 @@ def assess(
         notes += [f"{role.value}: {reason}" for role, reason in data.missing.items()]
     with contextlib.ExitStack() as workers:
         with _stage("model", on_progress) as notes:
-            model = workers.enter_context(_open(files[Role.ARTIFACT], reports[Role.ARTIFACT], manifest, data, holding))
+            report = reports[Role.ARTIFACT]
+            artifact = Artifact(files[Role.ARTIFACT], report.format, seed)
+            model = workers.enter_context(_open(artifact, report, manifest, data, holding))
             notes.append(model.why_not)
         subject = _subject(manifest, data, model, files.get(Role.CARD), thresholds, seed)
         checks = run_checks(subject, model, [name for name in CHECK_NAMES if name in only], on_progress)
@@ -185,11 +187,11 @@ def _read(files: Mapping[Role, Path], reports: Mapping[Role, FileReport], manife
 
 @contextlib.contextmanager
 def _open(
-    artifact: Path, report: FileReport, manifest: Manifest, data: Data, holding: Holding
+    artifact: Artifact, report: FileReport, manifest: Manifest, data: Data, holding: Holding
 ) -> Iterator[OpenedModel]:
     """The one gate before a model: what the scan does not call clean is never loaded, however well it would be held."""
     if report.verdict is ScanVerdict.CLEAN:
-        with open_model(artifact, report.format, manifest, data=data, holding=holding) as model:
+        with open_model(artifact, manifest, data=data, holding=holding) as model:
             yield model
     else:
         yield OpenedModel(why_not=f"the model was not loaded: {_scanned(report)}")

@@ -136,6 +136,15 @@ class Predictor(Protocol):
             PredictionFailed: there is no answer that can be trusted.
         """
 
+    def predict_original(self, table: Table) -> Predictions:
+        """Answer by the model as it was submitted, where `predict` may ask a faster conversion of it.
+
+        What counts against a model or for it row by row (an adversarial example) is confirmed here.
+
+        Raises:
+            PredictionFailed: there is no answer that can be trusted.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:

@@ -6,7 +6,7 @@ less, voting over nearby rows); better training is the submitter's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,10 +129,21 @@ class VotingPredictor:
         Raises:
             PredictionFailed: the model gave no answer that can be trusted.
         """
+        return self._vote(self._inner.predict, table)
+
+    def predict_original(self, table: Table) -> Predictions:
+        """Answer the same by the model as it was submitted.
+
+        Raises:
+            PredictionFailed: the model gave no answer that can be trusted.
+        """
+        return self._vote(self._inner.predict_original, table)
+
+    def _vote(self, predict: Callable[[Table], Predictions], table: Table) -> Predictions:
         rows = self._space.encode(table)
         low, high = self._space.box(rows)
         copies = np.clip(rows[None] + self._moves[:, None], low, high)
-        answer = self._inner.predict(self._space.decode(copies.reshape(-1, rows.shape[1])))
+        answer = predict(self._space.decode(copies.reshape(-1, rows.shape[1])))
         if answer.probabilities is None:
             return Predictions(_most_frequent(answer.labels.reshape(COPIES, -1)), None)
         mean = answer.probabilities.reshape(COPIES, len(rows), -1).mean(axis=0)

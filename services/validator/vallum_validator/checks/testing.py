@@ -39,6 +39,10 @@ class FormulaPredictor:
         names = np.array(self.classes, dtype=object)
         return Predictions(names[answer.argmax(axis=1)], answer.astype(np.float64))
 
+    def predict_original(self, table: Table) -> Predictions:
+        """Answer the same: a formula has no conversion."""
+        return self.predict(table)
+
 
 def subject_of(
     answer: Callable[[Table], Any],

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vallum_common.bundle import Manifest, Role, Task
 from vallum_common.errors import Invalid, VallumError
 from vallum_validator.domain import Isolation
@@ -17,7 +19,7 @@ from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.predictor import RUNNABLE_FORMATS, SandboxPredictor
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.tables import read_table
-from vallum_validator.table import Predictions, Table, canonical_column
+from vallum_validator.table import PredictionFailed, Predictions, Table, canonical_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,21 @@ class Holding:
     def worker(self, name: str, readable: Iterable[Path]) -> Worker:
         """Start a worker that may read these files; see `Worker`."""
         return Worker(name, list(readable), limits=self.limits, allow_weaker_isolation=self.allow_weaker_isolation)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model's file, which the scan calls clean.
+
+    Args:
+        path: of the file.
+        form: its format, in the scan's words.
+        seed: of the submission; random rows on which a conversion is tried come from it.
+    """
+
+    path: Path
+    form: str
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +120,11 @@ def read_data(files: Mapping[Role, Path], manifest: Manifest, holding: Holding) 
 
 
 @contextlib.contextmanager
-def open_model(artifact: Path, form: str, manifest: Manifest, *, data: Data, holding: Holding) -> Iterator[OpenedModel]:
+def open_model(artifact: Artifact, manifest: Manifest, *, data: Data, holding: Holding) -> Iterator[OpenedModel]:
     """Load a model and hear its first answers; its worker ends with the context.
 
     Args:
-        artifact: a file that the scan calls clean.
-        form: its format, in the scan's words.
+        artifact: what is loaded.
         manifest: how it is called.
         data: the first of its tables is asked twice, to see whether the answers stay the same.
         holding: how the worker is held.
@@ -116,20 +132,38 @@ def open_model(artifact: Path, form: str, manifest: Manifest, *, data: Data, hol
     with contextlib.ExitStack() as stack:
         isolation: Isolation | None = None
         try:
-            _check_askable(form, manifest, data)
-            worker = stack.enter_context(holding.worker("the model", [artifact]))
+            _check_askable(artifact.form, manifest, data)
+            worker = stack.enter_context(holding.worker("the model", [artifact.path]))
             isolation = worker.isolation
-            predictor = SandboxPredictor(worker, artifact, form, manifest, data_labels=data.labels(manifest))
-            role = next(iter(data.tables))
-            predictions = predictor.probe(data.tables[role])
+            predictor, predictions = _first_answers(worker, artifact, manifest, data)
+            try:
+                predictor.convert(_first(data), predictions, np.random.default_rng([artifact.seed, 0]))
+            except PredictionFailed:
+                # What broke may have been the converter, and it is the model that is to be judged: once more, without.
+                worker = stack.enter_context(holding.worker("the model", [artifact.path]))
+                predictor, predictions = _first_answers(worker, artifact, manifest, data)
             opened = OpenedModel(
                 predictor=predictor,
                 isolation=isolation,
-                predictions=predictions if role is Role.EVALUATION else None,
+                predictions=predictions if Role.EVALUATION in data.tables else None,
             )
         except VallumError as error:
             opened = OpenedModel(why_not=error.message, isolation=isolation)
         yield opened
+
+
+def _first(data: Data) -> Table:
+    """The evaluation data, where they could be read."""
+    return next(iter(data.tables.values()))
+
+
+def _first_answers(
+    worker: Worker, artifact: Artifact, manifest: Manifest, data: Data
+) -> tuple[SandboxPredictor, Predictions]:
+    predictor = SandboxPredictor(
+        worker, artifact.path, artifact.form, manifest, data_labels=data.labels(manifest)
+    )
+    return predictor, predictor.probe(_first(data))
 
 
 def _check_askable(form: str, manifest: Manifest, data: Data) -> None:

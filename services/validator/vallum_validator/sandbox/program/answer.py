@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
@@ -76,6 +77,7 @@ class _Work:
     def __init__(self) -> None:
         self.tables: dict[str, Mapping[str, Array]] = {}
         self.model: Model | None = None
+        self.converted: Model | None = None
         self.inputs: tuple[Input, ...] = ()
 
 
@@ -134,7 +136,11 @@ def _load(work: _Work, request: Frame) -> _Reply:
     if head["format"] == "onnx":
         from vallum_validator.sandbox.program.onnx_model import OnnxModel
 
-        work.model = OnnxModel(head["path"], work.inputs, regression=head["regression"])
+        work.model = OnnxModel(Path(head["path"]).read_bytes(), work.inputs, regression=head["regression"])
+    elif head["format"] in ("xgboost", "lightgbm"):
+        from vallum_validator.sandbox.program.boosters import Booster
+
+        work.model = Booster(head["path"], head["format"], work.inputs, regression=head["regression"])
     else:
         from vallum_validator.sandbox.program.estimator import Estimator
 
@@ -142,12 +148,28 @@ def _load(work: _Work, request: Frame) -> _Reply:
     return {}, {}
 
 
+def _convert(work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.conversion import Converted
+
+    work.converted = Converted(_loaded(work), work.inputs, regression=request.head["regression"])
+    return {}, {}
+
+
 def _predict(work: _Work, request: Frame) -> _Reply:
+    model = _loaded(work)
+    rows = Rows(work.inputs, request.arrays["numbers"], request.arrays["codes"])
+    if request.head.get("converted"):
+        if work.converted is None:
+            raise FrameInvalid("no model has been converted")
+        model = work.converted
+    answer = model.predict(rows)
+    return {}, {name: array for name, array in answer.items() if array is not None}
+
+
+def _loaded(work: _Work) -> Model:
     if work.model is None:
         raise FrameInvalid("no model has been loaded")
-    numbers, codes = request.arrays["numbers"], request.arrays["codes"]
-    answer = work.model.predict(Rows(work.inputs, numbers, codes))
-    return {}, {name: array for name, array in answer.items() if array is not None}
+    return work.model
 
 
 _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
@@ -155,5 +177,6 @@ _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "open_table": _open_table,
     "columns": _columns,
     "load": _load,
+    "convert": _convert,
     "predict": _predict,
 }

@@ -16,7 +16,7 @@ import numpy as np
 from vallum_validator.sandbox.frames import Array
 from vallum_validator.sandbox.program.rows import CATEGORICAL, Input, Rows, travelling
 
-_TRUSTED_PACKAGES: Final = ("sklearn.", "numpy.", "scipy.")
+_TRUSTED_PACKAGES: Final = ("sklearn.", "numpy.", "scipy.", "xgboost.", "lightgbm.")
 """Besides the types skops knows, any of these packages may provide one: estimators are built of private classes that no
 list keeps up with. The prefix is enough only because the process can reach nothing; the scan has judged exact names."""
 
@@ -36,19 +36,20 @@ class Estimator:
 
     def __init__(self, path: str, form: str, inputs: Sequence[Input], *, regression: bool) -> None:
         warnings.simplefilter("ignore")
-        self._estimator = _LOADERS[form](path)
+        self.estimator = _LOADERS[form](path)
         self._inputs = tuple(inputs)
         self._regression = regression
         self._as_category = False
-        if not callable(getattr(self._estimator, "predict", None)):
-            raise ValueError(f"the artefact holds a {type(self._estimator).__name__}, not an estimator with `predict`")
+        if not callable(getattr(self.estimator, "predict", None)):
+            raise ValueError(f"the artefact holds a {type(self.estimator).__name__}, not an estimator with `predict`")
         self._check_features()
+        _use_one_thread(self.estimator)
 
     def predict(self, rows: Rows) -> Mapping[str, Array | None]:
         """Return labels and, for a classifier that has them, probabilities and classes."""
         frame = self._frame(rows)
         try:
-            labels = self._estimator.predict(frame)
+            labels = self.estimator.predict(frame)
         except (ValueError, TypeError):
             # An estimator fitted on columns of pandas' category type accepts no other; one that was not will
             # fail again, and then it is the first reason that is told.
@@ -57,27 +58,27 @@ class Estimator:
             self._as_category = True
             try:
                 frame = self._frame(rows)
-                labels = self._estimator.predict(frame)
+                labels = self.estimator.predict(frame)
             except (ValueError, TypeError):
                 self._as_category = False
-                labels = self._estimator.predict(self._frame(rows))
+                labels = self.estimator.predict(self._frame(rows))
         labels = np.asarray(labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim != 1:
             raise ValueError(f"`predict` gave shape {labels.shape}, not one answer per row")
-        if self._regression or not hasattr(self._estimator, "predict_proba"):
+        if self._regression or not hasattr(self.estimator, "predict_proba"):
             return {"labels": travelling(labels), "classes": self._classes()}
-        probabilities = np.asarray(self._estimator.predict_proba(frame), dtype=np.float64)
+        probabilities = np.asarray(self.estimator.predict_proba(frame), dtype=np.float64)
         return {"labels": travelling(labels), "probabilities": probabilities, "classes": self._classes()}
 
     def _classes(self) -> Array | None:
-        classes = getattr(self._estimator, "classes_", None)
+        classes = getattr(self.estimator, "classes_", None)
         return None if classes is None or self._regression else travelling(np.asarray(classes))
 
     def _check_features(self) -> None:
         names = [one.name for one in self._inputs]
-        fitted = getattr(self._estimator, "feature_names_in_", None)
+        fitted = getattr(self.estimator, "feature_names_in_", None)
         if fitted is not None and [str(name) for name in fitted] != names:
             pairs = zip([*map(str, fitted), "nothing"], [*names, "nothing"], strict=False)
             place, (own, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
@@ -85,7 +86,7 @@ class Estimator:
                 f"the order of the features does not match: the model was fitted with {own!r} in place {place}, "
                 f"the manifest has {ours!r} there ({len(fitted)} and {len(names)} features)"
             )
-        count = getattr(self._estimator, "n_features_in_", None)
+        count = getattr(self.estimator, "n_features_in_", None)
         if count is not None and int(count) != len(names):
             raise ValueError(f"the model was fitted on {int(count)} features, the manifest names {len(names)}")
 
@@ -110,6 +111,14 @@ class Estimator:
         if feature.type == "integer" and whole:
             return numbers.astype(np.int64)
         return numbers != 0 if feature.type == "boolean" and whole else numbers
+
+
+def _use_one_thread(estimator: Any) -> None:
+    """Leave `n_jobs` and its like as they were but for their value: the sandbox has one process, and sums one order."""
+    if not (callable(getattr(estimator, "get_params", None)) and callable(getattr(estimator, "set_params", None))):
+        return
+    names = [name for name in estimator.get_params() if name.rpartition("__")[2] in ("n_jobs", "nthread")]
+    estimator.set_params(**dict.fromkeys(names, 1))
 
 
 def _load_skops(path: str) -> Any:
