@@ -34,7 +34,7 @@ MISBEHAVIOUR = {
     "sleeps_later": (f"{LATE}import time; time.sleep(600)", "", "took longer than it may"),
     "crashes": (f"{LATE}import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "", "the model crashed (SIGSEGV)"),
     "leaks": (
-        f"self.kept = getattr(self, 'kept', []) + [bytearray(200 * 1024**2)]\nself.kept[-1][::4096] = b'x' * 51200\n{ANSWER}",
+        f"self.kept = getattr(self, 'kept', []) + [bytearray(b'x' * (200 * 1024**2))]\n{ANSWER}",
         "",
         "memory",
     ),

@@ -215,6 +215,7 @@ def _subject(
         card=card,
         thresholds=thresholds,
         seed=seed,
+        training=model.training,
     )
 
 

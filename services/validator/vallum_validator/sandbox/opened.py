@@ -6,7 +6,8 @@ What cannot be had is told in one line and left out; nothing here raises for wha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.predictor import RUNNABLE_FORMATS, SandboxPredictor
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.tables import read_table
+from vallum_validator.sandbox.trainer import TRAINABLE_FORMATS, SandboxTrainer
 from vallum_validator.table import PredictionFailed, Predictions, Table, canonical_column
 
 
@@ -87,12 +89,14 @@ class OpenedModel:
         why_not: one line why; empty where there is a predictor.
         isolation: what held its worker; `None` where none was started.
         predictions: of the evaluation data; `None` where there is none.
+        training: starts a worker that trains models of its kind; `None` where that cannot be.
     """
 
     predictor: SandboxPredictor | None = None
     why_not: str = ""
     isolation: Isolation | None = None
     predictions: Predictions | None = None
+    training: Callable[[], AbstractContextManager[SandboxTrainer]] | None = None
 
 
 def read_data(files: Mapping[Role, Path], manifest: Manifest, holding: Holding) -> Data:
@@ -146,10 +150,26 @@ def open_model(artifact: Artifact, manifest: Manifest, *, data: Data, holding: H
                 predictor=predictor,
                 isolation=isolation,
                 predictions=predictions if Role.EVALUATION in data.tables else None,
+                training=_training(artifact, manifest, holding),
             )
         except VallumError as error:
             opened = OpenedModel(why_not=error.message, isolation=isolation)
         yield opened
+
+
+def _training(
+    artifact: Artifact, manifest: Manifest, holding: Holding
+) -> Callable[[], AbstractContextManager[SandboxTrainer]] | None:
+    """A worker of its own: what goes wrong in training must not cost the model its answers."""
+    if artifact.form not in TRAINABLE_FORMATS or manifest.model.task is not Task.CLASSIFICATION:
+        return None
+
+    @contextlib.contextmanager
+    def start() -> Iterator[SandboxTrainer]:
+        with holding.worker("the trainer", [artifact.path]) as worker:
+            yield SandboxTrainer(worker, artifact.path, artifact.form, manifest)
+
+    return start
 
 
 def _first(data: Data) -> Table:
@@ -160,9 +180,7 @@ def _first(data: Data) -> Table:
 def _first_answers(
     worker: Worker, artifact: Artifact, manifest: Manifest, data: Data
 ) -> tuple[SandboxPredictor, Predictions]:
-    predictor = SandboxPredictor(
-        worker, artifact.path, artifact.form, manifest, data_labels=data.labels(manifest)
-    )
+    predictor = SandboxPredictor(worker, artifact.path, artifact.form, manifest, data_labels=data.labels(manifest))
     return predictor, predictor.probe(_first(data))
 
 

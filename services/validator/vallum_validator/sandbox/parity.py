@@ -1,4 +1,4 @@
-"""Whether a converted model may stand in for the original: the rows it is tried on, and when two answers are the same."""
+"""Whether a converted model may stand in for the original: the rows it is tried on, and when answers are the same."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def differing(original: Predictions, converted: Predictions) -> NDArray[np.bool_
         return other
     far = ~np.isclose(first, second, rtol=TOLERANCE, atol=TOLERANCE).reshape(len(original), -1).all(axis=1)
     if original.values is not None:
-        return far
+        return np.asarray(far)
     ranked = np.sort(first, axis=1)
     torn = ranked[:, -1] - ranked[:, -2] <= 2 * TOLERANCE
-    return far | (other & ~torn)
+    return np.asarray(far | (other & ~torn))

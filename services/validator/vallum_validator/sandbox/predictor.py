@@ -16,7 +16,7 @@ import numpy as np
 from vallum_common.bundle import Feature, FeatureType, Manifest, Task
 from vallum_common.errors import Invalid
 from vallum_validator.sandbox.answers import Answers
-from vallum_validator.sandbox.frames import Array
+from vallum_validator.sandbox.frames import CONVERTED, ORIGINAL, Array, Frame
 from vallum_validator.sandbox.parity import differing, random_rows
 from vallum_validator.sandbox.process import Worker, WorkerFailed, WorkerRefused
 from vallum_validator.table import PredictionFailed, Predictions, QueryLedger, Table, categories
@@ -107,7 +107,7 @@ class SandboxPredictor:
             PredictionFailed: the model refused these rows, or misbehaved; after the latter it is never asked again,
                 and `failure` says what it did.
         """
-        return self._predict(table, converted=self._is_converted)
+        return self._predict(table, CONVERTED if self._is_converted else ORIGINAL)
 
     def predict_original(self, table: Table) -> Predictions:
         """Answer any number of rows by the model as it was submitted; what is found by a conversion is confirmed here.
@@ -115,9 +115,9 @@ class SandboxPredictor:
         Raises:
             PredictionFailed: see `predict`.
         """
-        return self._predict(table, converted=False)
+        return self._predict(table, ORIGINAL)
 
-    def _predict(self, table: Table, *, converted: bool) -> Predictions:
+    def _predict(self, table: Table, which: str) -> Predictions:
         numbers, codes = self._encode(table)
         rows = len(table)
         step = max(1, min(_MESSAGE_ROWS, _MESSAGE_BYTES // (8 * (len(self._features) + _ANSWER_COLUMNS))))
@@ -126,7 +126,7 @@ class SandboxPredictor:
             portion = {"numbers": numbers[start : start + step], "codes": codes[start : start + step]}
             began = self._clock()
             try:
-                parts.append(self._call({"command": "predict", "converted": converted}, portion))
+                parts.append(self._call({"command": "predict", "which": which}, portion).arrays)
             finally:
                 spent = self._ledger.seconds + self._clock() - began
                 asked = self._ledger.rows + len(portion["numbers"])
@@ -194,8 +194,8 @@ class SandboxPredictor:
             head = {"command": "convert", "regression": self._task is Task.REGRESSION}
             self._call(head, {}, seconds=self._worker.limits.load_s)
             others = random_rows(table, self._features, rng)
-            pairs = [(before, self._predict(table, converted=True))]
-            pairs += [(self.predict_original(others), self._predict(others, converted=True))]
+            pairs = [(before, self._predict(table, CONVERTED))]
+            pairs += [(self.predict_original(others), self._predict(others, CONVERTED))]
         except PredictionFailed as error:
             if self.failure:
                 raise
@@ -211,13 +211,11 @@ class SandboxPredictor:
         self._worker.close()
         return PredictionFailed(self.failure)
 
-    def _call(
-        self, head: Mapping[str, object], arrays: Mapping[str, Array], *, seconds: float | None = None
-    ) -> Mapping[str, Array]:
+    def _call(self, head: Mapping[str, object], arrays: Mapping[str, Array], *, seconds: float | None = None) -> Frame:
         if self.failure:
             raise PredictionFailed(self.failure)
         try:
-            return self._worker.call(head, arrays, seconds=seconds).arrays
+            return self._worker.call(head, arrays, seconds=seconds)
         except WorkerFailed as error:
             self.failure = error.message
             raise PredictionFailed(error.message) from error

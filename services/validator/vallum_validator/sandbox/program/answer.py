@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
+from vallum_validator.sandbox.frames import (
+    CONVERTED,
+    ORIGINAL,
+    PREFIX_BYTES,
+    TRAINED,
+    Array,
+    Frame,
+    FrameInvalid,
+    decode,
+    encode,
+    sizes,
+)
 from vallum_validator.sandbox.program.rows import Input, Model, Rows
 
 _TCP_DISCARD_PORT: Final = 9
@@ -72,12 +83,11 @@ _Reply = tuple[Mapping[str, Any], Mapping[str, Array]]
 
 
 class _Work:
-    """What this worker holds: the data files it has opened, or its one model."""
+    """What this worker holds: the data files it has opened, or its one model, and what was made of it."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Mapping[str, Array]] = {}
-        self.model: Model | None = None
-        self.converted: Model | None = None
+        self.models: dict[str, Model] = {}
         self.inputs: tuple[Input, ...] = ()
 
 
@@ -136,40 +146,53 @@ def _load(work: _Work, request: Frame) -> _Reply:
     if head["format"] == "onnx":
         from vallum_validator.sandbox.program.onnx_model import OnnxModel
 
-        work.model = OnnxModel(Path(head["path"]).read_bytes(), work.inputs, regression=head["regression"])
+        work.models[ORIGINAL] = OnnxModel(Path(head["path"]).read_bytes(), work.inputs, regression=head["regression"])
     elif head["format"] in ("xgboost", "lightgbm"):
         from vallum_validator.sandbox.program.boosters import Booster
 
-        work.model = Booster(head["path"], head["format"], work.inputs, regression=head["regression"])
+        work.models[ORIGINAL] = Booster(head["path"], head["format"], work.inputs, regression=head["regression"])
     else:
-        from vallum_validator.sandbox.program.estimator import Estimator
+        from vallum_validator.sandbox.program.estimator import Estimator, load_estimator
 
-        work.model = Estimator(head["path"], head["format"], work.inputs, regression=head["regression"])
+        estimator = load_estimator(head["path"], head["format"])
+        work.models[ORIGINAL] = Estimator(estimator, work.inputs, regression=head["regression"])
     return {}, {}
 
 
 def _convert(work: _Work, request: Frame) -> _Reply:
     from vallum_validator.sandbox.program.conversion import Converted
 
-    work.converted = Converted(_loaded(work), work.inputs, regression=request.head["regression"])
+    work.models[CONVERTED] = Converted(_model(work, ORIGINAL), work.inputs, regression=request.head["regression"])
+    return {}, {}
+
+
+def _describe(work: _Work, _request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.training import described
+
+    return described(work.models.get(ORIGINAL)), {}
+
+
+def _train(work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.training import trained
+
+    original, truth = _model(work, ORIGINAL), request.arrays["truth"]
+    work.models[TRAINED] = trained(original, work.inputs, _rows(work, request), truth, how=request.head)
     return {}, {}
 
 
 def _predict(work: _Work, request: Frame) -> _Reply:
-    model = _loaded(work)
-    rows = Rows(work.inputs, request.arrays["numbers"], request.arrays["codes"])
-    if request.head.get("converted"):
-        if work.converted is None:
-            raise FrameInvalid("no model has been converted")
-        model = work.converted
-    answer = model.predict(rows)
+    answer = _model(work, request.head.get("which", ORIGINAL)).predict(_rows(work, request))
     return {}, {name: array for name, array in answer.items() if array is not None}
 
 
-def _loaded(work: _Work) -> Model:
-    if work.model is None:
-        raise FrameInvalid("no model has been loaded")
-    return work.model
+def _rows(work: _Work, request: Frame) -> Rows:
+    return Rows(work.inputs, request.arrays["numbers"], request.arrays["codes"])
+
+
+def _model(work: _Work, which: str) -> Model:
+    if which not in work.models:
+        raise FrameInvalid(f"there is no {which} model")
+    return work.models[which]
 
 
 _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
@@ -178,5 +201,7 @@ _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "columns": _columns,
     "load": _load,
     "convert": _convert,
+    "describe": _describe,
+    "train": _train,
     "predict": _predict,
 }

@@ -1,4 +1,4 @@
-"""XGBoost and LightGBM models in their own formats, called with one matrix: numbers as they are, a category as its index.
+"""XGBoost and LightGBM models in their own formats, called with one matrix; a category goes as its index.
 
 Their readers are C++ that has crashed on broken files before. That is why it happens here, confined, and only to files
 that the scan calls clean.

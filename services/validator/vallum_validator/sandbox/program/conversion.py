@@ -18,7 +18,7 @@ from vallum_validator.sandbox.program.onnx_model import OnnxModel
 from vallum_validator.sandbox.program.rows import CATEGORICAL, Input, Model, Rows
 
 MAX_NODES: Final = 400_000
-"""Nodes of all trees together. A converter spends about 6 µs and 1 kB on each, and a worker has seconds, not minutes."""
+"""Nodes of all trees together: a converter spends about 6 µs on each, and a worker has seconds, not minutes."""
 
 _OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
 _MATRIX: Final = "X"

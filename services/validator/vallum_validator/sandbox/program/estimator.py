@@ -22,11 +22,10 @@ list keeps up with. The prefix is enough only because the process can reach noth
 
 
 class Estimator:
-    """A fitted estimator.
+    """An estimator.
 
     Args:
-        path: of the artefact.
-        form: `skops`, `joblib` or `pickle`.
+        estimator: as it was loaded.
         inputs: the features, in order.
         regression: whether to ask for values instead of classes.
 
@@ -34,9 +33,9 @@ class Estimator:
         ValueError: it is no estimator, or was fitted on other features; says which.
     """
 
-    def __init__(self, path: str, form: str, inputs: Sequence[Input], *, regression: bool) -> None:
+    def __init__(self, estimator: Any, inputs: Sequence[Input], *, regression: bool) -> None:
         warnings.simplefilter("ignore")
-        self.estimator = _LOADERS[form](path)
+        self.estimator = estimator
         self._inputs = tuple(inputs)
         self._regression = regression
         self._as_category = False
@@ -44,6 +43,17 @@ class Estimator:
             raise ValueError(f"the artefact holds a {type(self.estimator).__name__}, not an estimator with `predict`")
         self._check_features()
         _use_one_thread(self.estimator)
+
+    def fit(self, rows: Rows, truth: Array) -> Estimator:
+        """Fit it on these rows, and return it."""
+        try:
+            self.estimator.fit(self._frame(rows), truth)
+        except (ValueError, TypeError):
+            if self._as_category or not any(one.type == CATEGORICAL for one in self._inputs):
+                raise
+            self._as_category = True
+            self.estimator.fit(self._frame(rows), truth)
+        return self
 
     def predict(self, rows: Rows) -> Mapping[str, Array | None]:
         """Return labels and, for a classifier that has them, probabilities and classes."""
@@ -111,6 +121,16 @@ class Estimator:
         if feature.type == "integer" and whole:
             return numbers.astype(np.int64)
         return numbers != 0 if feature.type == "boolean" and whole else numbers
+
+
+def load_estimator(path: str, form: str) -> Any:
+    """Return what a `skops`, `joblib` or `pickle` file holds.
+
+    Raises:
+        ValueError: a skops file holds types of other packages; says which.
+    """
+    warnings.simplefilter("ignore")
+    return _LOADERS[form](path)
 
 
 def _use_one_thread(estimator: Any) -> None:
