@@ -37,7 +37,7 @@ from vallum_validator.domain import (
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.opened import Artifact, Data, Holding, OpenedModel, open_model, read_data
 from vallum_validator.scan import rules_digest, scan_file
-from vallum_validator.table import Subject
+from vallum_validator.table import QueryLedger, Subject
 
 log = structlog.get_logger(__name__)
 
@@ -247,10 +247,15 @@ def run_checks(
     asked: set[str] = set()
     for name in names:
         on_progress(Progress(name, "started"))
-        before = _calls(model)
-        results.append(_checked(name, subject))
-        if _calls(model) > before:
+        before = _ledger(model)
+        result = _checked(name, subject)
+        spent = _ledger(model)
+        if spent.calls > before.calls:
             asked.add(name)
+            result = _with_queries(result, model, spent.rows - before.rows, spent.calls - before.calls)
+        # How long it took differs from run to run: that is for the log, and never for evidence that must repeat.
+        log.info("check_finished", check=name, outcome=result.outcome.value, model_s=spent.seconds - before.seconds)
+        results.append(result)
         on_progress(Progress(name, "finished", check=results[-1], message=results[-1].reason))
     if not asked or model.predictor is None:
         return tuple(results)
@@ -260,8 +265,16 @@ def run_checks(
     return tuple(_distrusted(result, why) if why and result.name in asked else result for result in results)
 
 
-def _calls(model: OpenedModel) -> int:
-    return model.predictor.ledger.calls if model.predictor else 0
+def _ledger(model: OpenedModel) -> QueryLedger:
+    return model.predictor.ledger if model.predictor else QueryLedger()
+
+
+def _with_queries(result: CheckResult, model: OpenedModel, rows: int, calls: int) -> CheckResult:
+    """The result with what it cost the model and how the model was run."""
+    runtime = model.predictor.runtime if model.predictor else ""
+    return dataclasses.replace(
+        result, details={**result.details, "queries": {"rows": rows, "calls": calls, "runtime": runtime}}
+    )
 
 
 def _checked(name: str, subject: Subject) -> CheckResult:

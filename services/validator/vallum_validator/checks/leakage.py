@@ -79,7 +79,7 @@ def point(scores: Scores, rate: float, confidence: float) -> Point:
     return Point(above(int(rate * count)) / total, Interval(low, high))
 
 
-def curve(scores: Scores, confidence: float) -> dict[str, Detail]:
+def curve(scores: Scores, confidence: float) -> list[Detail]:
     """Return the ROC of one attack at false positive rates evenly spaced on a logarithmic axis, for plots.
 
     Args:
@@ -88,13 +88,11 @@ def curve(scores: Scores, confidence: float) -> dict[str, Detail]:
     """
     least = math.log10(1 / len(scores.population))
     rates = np.unique(np.round(np.logspace(least, 0, _CURVE_POINTS)[:-1], 12)).tolist()
-    points = [point(scores, rate, confidence) for rate in rates]
-    return {
-        "fpr": rates,
-        "tpr": [each.rate for each in points],
-        "low": [each.interval.low for each in points],
-        "high": [each.interval.high for each in points],
-    }
+    points = {rate: point(scores, rate, confidence) for rate in rates}
+    return [
+        {"fpr": rate, "tpr": each.rate, "low": each.interval.low, "high": each.interval.high}
+        for rate, each in points.items()
+    ]
 
 
 def loss_tail(wrong: int, rows: int, confidence: float) -> Point:

@@ -1,10 +1,10 @@
 """Membership inference: telling by a model's answer alone whether a row was in its training data.
 
 Seven attacks of different temper, because none dominates: the plain loss; how much likelier the answer is than
-reference models find it, as a difference (difficulty) and as a ratio (RMIA); the same in units of the references' spread (LiRA,
-offline); the ratio to, and the excess over, what regressions of mean and upper quantile expect this very target to say
-of a row it has not seen; and a learned one that weighs all of these, having been told of other rows whether they were
-members. The last knows more than most attackers do: it bounds what the others might have found.
+reference models find it, as a difference (difficulty) and as a ratio (RMIA); the same in units of the references'
+spread (LiRA, offline); the ratio to, and the excess over, what regressions of mean and upper quantile expect this very
+target to say of a row it has not seen; and a learned one that weighs all of these, having been told of other rows
+whether they were members. The last knows more than most attackers do: it bounds what the others might have found.
 
 Source: Yeom et al. 2018 (loss); Watson et al. 2022 (difficulty); Zarifzadeh, Liu and Shokri 2024 (RMIA, offline form:
 with one target model its pairwise test is monotone in the ratio computed here); Carlini et al. 2022 (LiRA, offline);

@@ -76,7 +76,7 @@ def _judged(subject: Subject, attacked: Attacked, rng: np.random.Generator) -> C
         seed=subject.seed,
         reason=_reason(outcome, found, limit, rate, allowed),
         details=_details(subject, found, *attacked.answered)
-        | {"roc_curve": curve(attacks[found.worst], confidence), "hardening": []},
+        | {"roc": curve(attacks[found.worst], confidence), "hardening": []},
     )
 
 
@@ -193,7 +193,7 @@ def _details(subject: Subject, found: Leakage, members: Labelled, population: La
             "source": policy.true_positive_rate.source,
         },
         "worst_attack": found.worst,
-        "roc": [
+        "worst_at": [
             {"fpr": rate, "tpr": point.rate, "low": point.interval.low, "high": point.interval.high}
             for rate, point in found.points.items()
         ],

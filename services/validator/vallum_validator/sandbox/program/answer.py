@@ -87,7 +87,8 @@ class _Work:
 
     def __init__(self) -> None:
         self.tables: dict[str, Mapping[str, Array]] = {}
-        self.models: dict[str, Model] = {}
+        self.model: Model | None = None
+        self.made: dict[str, Model] = {}
         self.inputs: tuple[Input, ...] = ()
 
 
@@ -146,37 +147,37 @@ def _load(work: _Work, request: Frame) -> _Reply:
     if head["format"] == "onnx":
         from vallum_validator.sandbox.program.onnx_model import OnnxModel
 
-        work.models[ORIGINAL] = OnnxModel(Path(head["path"]).read_bytes(), work.inputs, regression=head["regression"])
+        work.model = OnnxModel(Path(head["path"]).read_bytes(), work.inputs, regression=head["regression"])
     elif head["format"] in ("xgboost", "lightgbm"):
         from vallum_validator.sandbox.program.boosters import Booster
 
-        work.models[ORIGINAL] = Booster(head["path"], head["format"], work.inputs, regression=head["regression"])
+        work.model = Booster(head["path"], head["format"], work.inputs, regression=head["regression"])
     else:
         from vallum_validator.sandbox.program.estimator import Estimator, load_estimator
 
         estimator = load_estimator(head["path"], head["format"])
-        work.models[ORIGINAL] = Estimator(estimator, work.inputs, regression=head["regression"])
+        work.model = Estimator(estimator, work.inputs, regression=head["regression"])
     return {}, {}
 
 
 def _convert(work: _Work, request: Frame) -> _Reply:
     from vallum_validator.sandbox.program.conversion import Converted
 
-    work.models[CONVERTED] = Converted(_model(work, ORIGINAL), work.inputs, regression=request.head["regression"])
+    work.made[CONVERTED] = Converted(_model(work, ORIGINAL), work.inputs, regression=request.head["regression"])
     return {}, {}
 
 
 def _describe(work: _Work, _request: Frame) -> _Reply:
     from vallum_validator.sandbox.program.training import described
 
-    return described(work.models.get(ORIGINAL)), {}
+    return described(work.model), {}
 
 
 def _train(work: _Work, request: Frame) -> _Reply:
     from vallum_validator.sandbox.program.training import trained
 
     original, truth = _model(work, ORIGINAL), request.arrays["truth"]
-    work.models[TRAINED] = trained(original, work.inputs, _rows(work, request), truth, how=request.head)
+    work.made[TRAINED] = trained(original, work.inputs, _rows(work, request), truth, how=request.head)
     return {}, {}
 
 
@@ -190,9 +191,10 @@ def _rows(work: _Work, request: Frame) -> Rows:
 
 
 def _model(work: _Work, which: str) -> Model:
-    if which not in work.models:
-        raise FrameInvalid(f"there is no {which} model")
-    return work.models[which]
+    model = work.model if which == ORIGINAL else work.made.get(which)
+    if model is None:
+        raise FrameInvalid(f"no {which} model has been loaded")
+    return model
 
 
 _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {

@@ -35,31 +35,36 @@ class Estimator:
 
     def __init__(self, estimator: Any, inputs: Sequence[Input], *, regression: bool) -> None:
         warnings.simplefilter("ignore")
-        self.estimator = estimator
+        self._estimator = estimator
         self._inputs = tuple(inputs)
         self._regression = regression
         self._as_category = False
-        if not callable(getattr(self.estimator, "predict", None)):
-            raise ValueError(f"the artefact holds a {type(self.estimator).__name__}, not an estimator with `predict`")
+        if not callable(getattr(self._estimator, "predict", None)):
+            raise ValueError(f"the artefact holds a {type(self._estimator).__name__}, not an estimator with `predict`")
         self._check_features()
-        _use_one_thread(self.estimator)
+        _use_one_thread(self._estimator)
+
+    @property
+    def estimator(self) -> Any:
+        """What was loaded."""
+        return self._estimator
 
     def fit(self, rows: Rows, truth: Array) -> Estimator:
         """Fit it on these rows, and return it."""
         try:
-            self.estimator.fit(self._frame(rows), truth)
+            self._estimator.fit(self._frame(rows), truth)
         except (ValueError, TypeError):
             if self._as_category or not any(one.type == CATEGORICAL for one in self._inputs):
                 raise
             self._as_category = True
-            self.estimator.fit(self._frame(rows), truth)
+            self._estimator.fit(self._frame(rows), truth)
         return self
 
     def predict(self, rows: Rows) -> Mapping[str, Array | None]:
         """Return labels and, for a classifier that has them, probabilities and classes."""
         frame = self._frame(rows)
         try:
-            labels = self.estimator.predict(frame)
+            labels = self._estimator.predict(frame)
         except (ValueError, TypeError):
             # An estimator fitted on columns of pandas' category type accepts no other; one that was not will
             # fail again, and then it is the first reason that is told.
@@ -68,27 +73,27 @@ class Estimator:
             self._as_category = True
             try:
                 frame = self._frame(rows)
-                labels = self.estimator.predict(frame)
+                labels = self._estimator.predict(frame)
             except (ValueError, TypeError):
                 self._as_category = False
-                labels = self.estimator.predict(self._frame(rows))
+                labels = self._estimator.predict(self._frame(rows))
         labels = np.asarray(labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim != 1:
             raise ValueError(f"`predict` gave shape {labels.shape}, not one answer per row")
-        if self._regression or not hasattr(self.estimator, "predict_proba"):
+        if self._regression or not hasattr(self._estimator, "predict_proba"):
             return {"labels": travelling(labels), "classes": self._classes()}
-        probabilities = np.asarray(self.estimator.predict_proba(frame), dtype=np.float64)
+        probabilities = np.asarray(self._estimator.predict_proba(frame), dtype=np.float64)
         return {"labels": travelling(labels), "probabilities": probabilities, "classes": self._classes()}
 
     def _classes(self) -> Array | None:
-        classes = getattr(self.estimator, "classes_", None)
+        classes = getattr(self._estimator, "classes_", None)
         return None if classes is None or self._regression else travelling(np.asarray(classes))
 
     def _check_features(self) -> None:
         names = [one.name for one in self._inputs]
-        fitted = getattr(self.estimator, "feature_names_in_", None)
+        fitted = getattr(self._estimator, "feature_names_in_", None)
         if fitted is not None and [str(name) for name in fitted] != names:
             pairs = zip([*map(str, fitted), "nothing"], [*names, "nothing"], strict=False)
             place, (own, ours) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
@@ -96,7 +101,7 @@ class Estimator:
                 f"the order of the features does not match: the model was fitted with {own!r} in place {place}, "
                 f"the manifest has {ours!r} there ({len(fitted)} and {len(names)} features)"
             )
-        count = getattr(self.estimator, "n_features_in_", None)
+        count = getattr(self._estimator, "n_features_in_", None)
         if count is not None and int(count) != len(names):
             raise ValueError(f"the model was fitted on {int(count)} features, the manifest names {len(names)}")
 
