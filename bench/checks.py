@@ -141,7 +141,8 @@ def membership(peers: Sequence[Mapping[str, Any]]) -> None:
         print(
             f"  {data:6s}{name:16s}{point.rate:.3f} ({point.interval.low:.3f} to {point.interval.high:.3f}, "
             f"{found.worst}), at 0.1 % {least.rate:.3f}, AUC {found.area:.3f}, epsilon {found.epsilon:.1f}, "
-            f"{wall:.1f} s ({seconds:.1f} s of processor); forests of ours {ours.points[0.01].rate:.3f}, {less:.1f} s{art}"
+            f"{wall:.1f} s ({seconds:.1f} s of processor); "
+            f"forests of ours {ours.points[0.01].rate:.3f}, {less:.1f} s{art}"
         )
 
 

@@ -57,6 +57,7 @@ class Progress:
         check: the result of a check that finished, otherwise `None`.
         scan: the report of a scan that finished, otherwise `None`.
         message: one line for a person.
+        model_s: seconds a check that finished waited for the model.
     """
 
     stage: str
@@ -64,6 +65,7 @@ class Progress:
     check: CheckResult | None = None
     scan: ScanReport | None = None
     message: str = ""
+    model_s: float = 0.0
 
 
 def seed_of(artifact_sha256: str, manifest: bytes) -> int:
@@ -253,10 +255,10 @@ def run_checks(
         if spent.calls > before.calls:
             asked.add(name)
             result = _with_queries(result, model, spent.rows - before.rows, spent.calls - before.calls)
-        # How long it took differs from run to run: that is for the log, and never for evidence that must repeat.
-        log.info("check_finished", check=name, outcome=result.outcome.value, model_s=spent.seconds - before.seconds)
         results.append(result)
-        on_progress(Progress(name, "finished", check=results[-1], message=results[-1].reason))
+        # How long it took differs from run to run: that is for who watches, and never for evidence that must repeat.
+        waited_s = spent.seconds - before.seconds
+        on_progress(Progress(name, "finished", check=result, message=result.reason, model_s=waited_s))
     if not asked or model.predictor is None:
         return tuple(results)
     with contextlib.suppress(VallumError):
