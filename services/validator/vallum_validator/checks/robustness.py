@@ -6,12 +6,14 @@ The attacked fraction is a lower bound of the truth: an attack that fails proves
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vallum_common.errors import Invalid
+from vallum_validator.checks.augmentation import candidates
 from vallum_validator.checks.boundary import boundary
 from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
 from vallum_validator.checks.hardening import COPIES, Trial, VotingPredictor
@@ -20,7 +22,7 @@ from vallum_validator.checks.sequential import confidence_sequence, final_interv
 from vallum_validator.checks.space import Matrix, Space, build_space
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
-from vallum_validator.table import Subject
+from vallum_validator.table import Predictor, Subject
 
 NAME = "adversarial_robustness"
 
@@ -139,35 +141,47 @@ def _attack(
 
 
 def _hardening(subject: Subject, reach: Reach, rows: Labelled, before: float) -> dict[str, Detail]:
-    """Attack the model once more behind a vote over nearby rows; empty where nothing can move a little."""
-    if subject.predictor is None or not len(reach.space.graded):
+    """Attack what might withstand more: the model behind a vote over nearby rows, and models trained otherwise."""
+    if subject.predictor is None:
         return {}
-    policy = subject.thresholds.adversarial_robustness
     rng = np.random.default_rng([subject.seed, 1, 1])
-    voting = VotingPredictor(subject.predictor, reach.space, rng)
     some = rows.take(rng.permutation(len(rows))[:_HARDENED])
-    voted = labelled(replace(subject, predictor=voting, evaluation=some.table))
-    matrix = reach.space.encode(voted.table)
+    trials = []
+    if len(reach.space.graded):
+        voting = VotingPredictor(subject.predictor, reach.space, rng)
+        trials.append(_tried(subject, reach, some, before, (f"answer with the mean over {COPIES} rows nearby", voting)))
+    for candidate in candidates(subject, reach, np.random.default_rng([subject.seed, 1, 2])):
+        with contextlib.suppress(Invalid):
+            # A trainer that breaks off costs a recommendation, not the measurement of the model.
+            trials.append(_tried(subject, reach, some, before, candidate))
+    return {"hardening": [trial.detail() for trial in trials]} if trials else {}
+
+
+def _tried(subject: Subject, reach: Reach, some: Labelled, before: float, candidate: tuple[str, Predictor]) -> Trial:
+    measure, predictor = candidate
+    policy = subject.thresholds.adversarial_robustness
+    rng = np.random.default_rng([subject.seed, 1, 3])
+    rows = labelled(replace(subject, predictor=predictor, evaluation=some.table))
+    matrix = reach.space.encode(rows.table)
     tally, interval = _attack(
-        Oracle(voting, reach.space, voted),
+        Oracle(predictor, reach.space, rows),
         reach,
         matrix,
-        voted,
-        _targets(voted, reach, matrix, rng)[: 2 * _BATCH],
+        rows,
+        _targets(rows, reach, matrix, rng)[: 2 * _BATCH],
         rng=rng,
         limit=policy.attacked_fraction.at(subject.manifest.model.tier),
         confidence=policy.confidence.value,
     )
-    trial = Trial(
-        measure=f"answer with the mean over {COPIES} rows nearby",
+    return Trial(
+        measure=measure,
         before=before,
         after=tally.flipped / tally.evaluated,
         low=interval.low,
         high=interval.high,
         accuracy_before=float(some.correct.mean()),
-        accuracy_after=float(voted.correct.mean()),
+        accuracy_after=float(rows.correct.mean()),
     )
-    return {"hardening": [trial.detail()]}
 
 
 def _confirm(
