@@ -16,6 +16,7 @@ from vallum_common.errors import Invalid, VallumError
 from vallum_validator.checks.hardening import Attacked, Goal, tell_less, train_otherwise
 from vallum_validator.checks.leakage import Leakage, curve, leakage, loss_tail
 from vallum_validator.checks.membership import ATTACKS, attack
+from vallum_validator.checks.personal_data import personal_data, with_personal_data
 from vallum_validator.checks.references import OwnKind, References, Rows, judged, train_references
 from vallum_validator.checks.same_source import one_source
 from vallum_validator.checks.sequential import outcome_below
@@ -28,13 +29,23 @@ NAME = "data_privacy"
 
 
 def check(subject: Subject) -> CheckResult:
-    """Measure membership leakage; without members, what little the other rows tell of it, and that is INCONCLUSIVE.
+    """Measure membership leakage, and count personal data in what was submitted.
 
-    Raises:
-        Invalid: a part of the bundle or the model is missing or unusable, rows are too few, or members and population
-            are not of the same source; says which.
-        PredictionFailed: the model gave no answer that can be trusted.
+    Without members, what little the other rows tell of leakage is told, and that is INCONCLUSIVE.
     """
+    policy = subject.thresholds.data_privacy.personal_data
+    found = personal_data(subject)
+    try:
+        result = _membership(subject)
+    except Invalid as error:
+        # Nothing of the model could be measured; what its data hold is true all the same.
+        result = CheckResult(NAME, Outcome.INCONCLUSIVE, seed=subject.seed, reason=error.message)
+    return with_personal_data(result, found, policy.at(subject.manifest.model.tier), policy.source)
+
+
+def _membership(subject: Subject) -> CheckResult:
+    """Raises Invalid where a part or the model is missing or unusable, rows are too few, or members and population are
+    not of the same source."""
     if subject.members is None:
         return _without_members(subject)
     for name in ("members", "population"):

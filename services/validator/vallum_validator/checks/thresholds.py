@@ -80,6 +80,7 @@ class Privacy(_Part):
         most_rows: more members than this are sampled.
         most_population: more rows of the population than this are sampled.
         shift: largest share by which members and population may be told apart without the model (AUC above 1/2).
+        personal_data: largest share of rows that may hold what identifies a person directly.
         confidence: of the interval and the verdict.
     """
 
@@ -89,6 +90,7 @@ class Privacy(_Part):
     most_rows: Setting
     most_population: Setting
     shift: Setting
+    personal_data: Limit
     confidence: Setting
 
 
