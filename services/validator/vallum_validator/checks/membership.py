@@ -1,14 +1,14 @@
 """Membership inference: telling by a model's answer alone whether a row was in its training data.
 
-Seven attacks of different temper, because none dominates: the plain loss; how much likelier the answer is than
+Eight attacks of different temper, because none dominates: the plain loss; how much likelier the answer is than
 reference models find it, as a difference (difficulty) and as a ratio (RMIA); the same in units of the references'
-spread (LiRA, offline); the ratio to, and the excess over, what regressions of mean and upper quantile expect this very
-target to say of a row it has not seen; and a learned one that weighs all of these, having been told of other rows
-whether they were members. The last knows more than most attackers do: it bounds what the others might have found.
+spread (LiRA, offline); the ratio to, the difference from, and the excess over an upper quantile of, what a regression
+expects this very target to say of a row it has not seen; and a learned one that weighs all of these, having been told
+of other rows whether they were members. It knows more than most attackers do: it bounds what others might have found.
 
 Source: Yeom et al. 2018 (loss); Watson et al. 2022 (difficulty); Zarifzadeh, Liu and Shokri 2024 (RMIA, offline form:
 with one target model its pairwise test is monotone in the ratio computed here); Carlini et al. 2022 (LiRA, offline);
-Bertran et al. 2023 (quantile; the mean put into RMIA's ratio is ours); Shokri et al. 2017 (learned; theirs from shadow
+Bertran et al. 2023 (quantile; the two of the mean are ours); Shokri et al. 2017 (learned; theirs from shadow
 models).
 """
 
@@ -23,7 +23,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from vallum_validator.checks.references import FOLDS, Floats, Places, References, Rows
 
-ATTACKS: Final = ("loss", "difficulty", "rmia", "lira", "regression", "quantile", "learned")
+ATTACKS: Final = ("loss", "difficulty", "rmia", "lira", "regression", "residual", "quantile", "learned")
 """Names of the attacks."""
 
 _CLIP: Final = 0.005
@@ -93,6 +93,7 @@ def _scores(evidence: _Evidence, rng: np.random.Generator) -> dict[str, Floats]:
         "rmia": _log_ratio(own, outside),
         "lira": (_logit(own) - typical) / spread,
         "regression": _log_ratio(own, expected),
+        "residual": own - expected,
         "quantile": own - _upper(evidence, outside, rng),
     }
     design = np.column_stack(
@@ -103,7 +104,6 @@ def _scores(evidence: _Evidence, rng: np.random.Generator) -> dict[str, Floats]:
             np.sqrt(variance),
             outside,
             expected,
-            own - expected,
             _logit(own) - _logit(expected),
             logits.min(axis=0),
             logits.max(axis=0),
