@@ -114,8 +114,15 @@ def test_a_label_only_estimator_is_converted(tmp_path: Path) -> None:
         assert predictor.predict(table).probabilities is None
 
 
-@pytest.mark.parametrize("data", ["cancer", "wine"])
-@pytest.mark.parametrize(("form", "name"), [("xgboost", "m.json"), ("xgboost", "m.ubj"), ("lightgbm", "m.txt")])
+@pytest.mark.parametrize(
+    ("form", "name", "data"),
+    [
+        ("xgboost", "m.json", "cancer"),
+        ("xgboost", "m.ubj", "wine"),
+        ("lightgbm", "m.txt", "cancer"),
+        ("lightgbm", "m.txt", "wine"),
+    ],
+)
 def test_a_native_booster_answers_as_its_library_does(tmp_path: Path, form: str, name: str, data: str) -> None:
     frame, labels = numeric(data)
     estimator = boosters()[form].fit(frame, labels)
