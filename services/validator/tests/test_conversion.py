@@ -21,7 +21,9 @@ from sklearn.svm import LinearSVC
 from vallum_common.bundle import Manifest
 from vallum_validator.sandbox.predictor import SandboxPredictor
 from vallum_validator.sandbox.process import Worker
-from vallum_validator.table import PredictionFailed, Table
+from vallum_validator.sandbox.program.boosters import Booster
+from vallum_validator.sandbox.program.rows import Input
+from vallum_validator.table import Table
 
 from .models.bundles import MIXED_FEATURES, manifest_of, mixed, mixed_pipeline, numeric, numeric_features
 from .test_sandbox_predictor import table_of
@@ -145,21 +147,18 @@ def test_a_native_booster_of_values_gives_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "task", "reason"),
+    ("names", "regression", "reason"),
     [
-        (slice(None, None, -1), "classification", "order of the features does not match"),
-        (slice(0, 3), "classification", "takes 4 features, the manifest names 3"),
-        (slice(None), "regression", "'multi:softprob', which predicts no values"),
+        (["c", "b", "a"], False, "trained with 'a' in place 1, the manifest has 'c' there"),
+        (["a", "b"], False, "takes 3 features, the manifest names 2"),
+        (["a", "b", "c"], True, "'binary:logistic', which predicts no values"),
     ],
 )
 def test_a_native_booster_of_other_features_or_another_task_is_refused(
-    tmp_path: Path, columns: slice, task: str, reason: str
+    tmp_path: Path, names: list[str], regression: bool, reason: str
 ) -> None:
-    frame, labels = numeric("iris")
-    boosters()["xgboost"].fit(frame, labels).save_model(tmp_path / "m.json")
-    manifest = manifest_of(numeric_features(frame[frame.columns[columns]]), task=task)
-    with (
-        pytest.raises(PredictionFailed, match=reason),
-        converted(tmp_path / "m.json", "xgboost", manifest, table_of(frame)),
-    ):
-        pass
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=["a", "b", "c"])
+    boosters()["xgboost"].fit(frame, frame["a"] > 0).save_model(tmp_path / "m.json")
+    inputs = [Input(name, "number", ()) for name in names]
+    with pytest.raises(ValueError, match=reason):
+        Booster(str(tmp_path / "m.json"), "xgboost", inputs, regression=regression)
