@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 Matrix = NDArray[np.float64]
 CELLS = tuple((data, model) for data in ("breast-cancer", "digits") for model in ("mlp", "forest"))
+ADULT = Path(__file__).parent.parent / "examples" / "data" / "adult.parquet"
+ADULT_MODELS = ("mlp", "boosting")
+ADULT_NUMBERS = ("age", "education_num", "capital_gain", "capital_loss", "hours_per_week")
+ADULT_WORDS = ("workclass", "occupation", "marital_status", "relationship", "race", "sex", "native_country")
+ADULT_FIXED = ("marital_status", "relationship", "race", "sex", "native_country")
 TARGETS = tuple(
     (data, model) for data in ("synth", "adult") for model in ("forest", "forest leaf>=20", "mlp", "boosting")
 )
@@ -46,7 +52,7 @@ def membership_rows(data: str) -> tuple[Matrix, NDArray[np.intp]]:
         return make_classification(
             MEMBERS + POPULATION, 30, n_informative=15, flip_y=0.1, class_sep=0.8, random_state=0
         )
-    table = pd.read_parquet(Path(__file__).parents[1] / "examples" / "data" / "adult.parquet")
+    table = pd.read_parquet(ADULT)
     table = table.iloc[np.random.default_rng(0).permutation(len(table))[: MEMBERS + POPULATION]]
     truth = (table["income"] == ">50K").to_numpy().astype(np.intp)
     table = table.drop(columns=[name for name in ("income", "split") if name in table])
@@ -78,3 +84,37 @@ def fairness_rows(rows: int = 100_000) -> tuple[dict[str, NDArray[np.str_]], NDA
     truth = (rng.random(rows) < 0.24).astype(np.intp)
     predicted = np.where(rng.random(rows) < 0.85, truth, 1 - truth).astype(np.intp)
     return columns, truth, predicted
+
+
+def adult_cell(model: str) -> tuple[Any, pd.DataFrame, pd.DataFrame]:
+    """Return a pipeline fitted on Adult (Becker and Kohavi 1996), rows of its test part, and those it answers right."""
+    frame = pd.read_parquet(ADULT).fillna("Unknown")
+    columns = [*ADULT_NUMBERS, *ADULT_WORDS]
+    training, test = frame[frame["split"] == "train"], frame[frame["split"] != "train"]
+    encode = make_column_transformer(
+        (OneHotEncoder(sparse_output=False, handle_unknown="ignore"), list(ADULT_WORDS)),
+        (StandardScaler(), list(ADULT_NUMBERS)),
+    )
+    learner = (
+        MLPClassifier((64,), max_iter=30, random_state=0)
+        if model == "mlp"
+        else HistGradientBoostingClassifier(random_state=0)
+    )
+    fitted = make_pipeline(encode, learner).fit(training[columns], training["income"])
+    test = test.sample(2_000, random_state=0).reset_index(drop=True)
+    right = fitted.predict(test[columns]) == test["income"]
+    return fitted, test[[*columns, "income"]], test[right][columns].reset_index(drop=True)
+
+
+def adult_features() -> dict[str, dict[str, Any]]:
+    """Return how a manifest would describe the inputs of `adult_cell`; five of them nobody can change."""
+    frame = pd.read_parquet(ADULT).fillna("Unknown")
+    numbers = {
+        name: {"type": "integer", "min": int(frame[name].min()), "max": int(frame[name].max())}
+        for name in ADULT_NUMBERS
+    }
+    words = {
+        name: {"type": "categorical", "values": sorted(frame[name].unique()), "mutable": name not in ADULT_FIXED}
+        for name in ADULT_WORDS
+    }
+    return {**numbers, **words}

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
 
 from vallum_validator.checks import load_thresholds, run_check
-from vallum_validator.checks.feasible import Pool
 from vallum_validator.checks.nearest import Plain, nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.testing import subject_of
-from vallum_validator.checks.trees import TreeEnsemble, certified_radius
 from vallum_validator.checks.truth import labelled
 from vallum_validator.table import Table
 
@@ -86,61 +84,6 @@ def test_the_smoothed_plane_is_certified_exactly_where_the_margin_exceeds_the_ra
     assert not found.certified[margin < 0.3].any()
     assert found.certified[margin > 0.45].all()
     assert found.queries < 2000 * len(matrix) / 4
-
-
-def _ensemble(forest: RandomForestClassifier) -> TreeEnsemble:
-    tree, low, high, value = [], [], [], []
-    for place, estimator in enumerate(forest.estimators_):
-        structure = estimator.tree_
-        stack = [(0, np.full(forest.n_features_in_, -np.inf), np.full(forest.n_features_in_, np.inf))]
-        while stack:
-            node, lowest, highest = stack.pop()
-            if structure.children_left[node] < 0:
-                tree.append(place)
-                low.append(lowest)
-                high.append(highest)
-                value.append(structure.value[node, 0] / structure.value[node, 0].sum())
-                continue
-            feature, cut = structure.feature[node], structure.threshold[node]
-            left, right = highest.copy(), lowest.copy()
-            left[feature], right[feature] = min(left[feature], cut), max(right[feature], cut)
-            stack += [(structure.children_left[node], lowest, left), (structure.children_right[node], right, highest)]
-    return TreeEnsemble(np.array(tree), np.array(low), np.array(high), np.array(value), np.zeros(len(forest.classes_)))
-
-
-def test_one_stump_is_certified_up_to_its_cut() -> None:
-    infinite = np.inf
-    stump = TreeEnsemble(
-        tree=np.array([0, 0]),
-        low=np.array([[-infinite, -infinite], [0.5, -infinite]]),
-        high=np.array([[0.5, infinite], [infinite, infinite]]),
-        value=np.array([[1.0, 0.0], [0.0, 1.0]]),
-        base=np.zeros(2),
-    )
-    rows = np.array([[0.2, 7.0], [0.9, -7.0]])
-    assert certified_radius(stump, rows, np.array([0, 1])) == pytest.approx([0.3, 0.4])
-    # The first row gets class 0, so nothing is certified for class 1.
-    assert certified_radius(stump, rows[:1], np.array([1])) == pytest.approx([0.0])
-
-
-def test_an_ensemble_that_always_says_the_same_is_certified_everywhere() -> None:
-    always = TreeEnsemble(
-        np.array([0]), np.full((1, 2), -np.inf), np.full((1, 2), np.inf), np.array([[0.6, 0.4]]), np.zeros(2)
-    )
-    assert np.isinf(certified_radius(always, np.zeros((1, 2)), np.array([0]))).all()
-
-
-def test_certified_never_exceeds_attacked_on_a_forest() -> None:
-    rng = np.random.default_rng(5)
-    train = rng.uniform(-2, 2, size=(400, len(NAMES)))
-    forest = RandomForestClassifier(15, max_depth=6, random_state=0).fit(train, (train @ WEIGHTS > 0).astype(int))
-    plain, matrix, own = _plain(lambda table: forest.predict_proba(_matrix(table)))
-    found = nearest_linf(
-        plain, matrix[:30], own[:30], pool=Pool(matrix, own), queries=800, rng=np.random.default_rng(6)
-    )
-    certified = certified_radius(_ensemble(forest), matrix[:30], own[:30])
-    assert (certified <= found.distances + 1e-6).all()
-    assert np.median(certified) > 0.2 * np.median(found.distances)
 
 
 def test_boundary_evidence_is_given_for_numbers_only() -> None:

@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from vallum_common.bundle import Feature
 from vallum_common.errors import Invalid
 from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.feasible import attack_feasible
 from vallum_validator.checks.hardening import VotingPredictor
+from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.testing import subject_of
+from vallum_validator.checks.truth import labelled
 from vallum_validator.domain import CheckResult, Outcome
 from vallum_validator.table import PredictionFailed, Table
 
@@ -294,3 +298,87 @@ def test_a_text_column_declared_a_number_is_named() -> None:
     table = Table({"x": np.array(["a", "b"], dtype=object)})
     with pytest.raises(Invalid, match="column 'x' holds text"):
         build_space({"x": Feature(type="number")}, [table], 0.05)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 5, 8, 13, 21, 34])
+def test_a_model_that_breaks_off_at_any_moment_never_passes(moment: int) -> None:
+    calls = 0
+
+    def answer(table: Table) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls >= moment:
+            raise PredictionFailed("the model took longer than it may and was ended")
+        return _line(table)
+
+    result = _check(answer, NUMERIC, _square())
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.value is None
+    assert "took longer" in result.reason
+
+
+def test_a_model_that_crashes_while_its_trees_are_read_is_inconclusive() -> None:
+    class Crashing:
+        def structure(self) -> dict[str, Any]:
+            raise PredictionFailed("the model crashed (SIGSEGV)")
+
+        def bound(self, searches: Any, steps: int) -> dict[str, Any]:
+            raise AssertionError("nothing to search")
+
+    result = _check(_line, NUMERIC, _square(), prover=Crashing())
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason == "the model crashed (SIGSEGV)"
+
+
+def test_a_regression_is_inconclusive_with_the_reason() -> None:
+    result = _check(lambda table: table.columns["x"], NUMERIC, _square(), classes=(), task="regression")
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "regression" in result.reason
+
+
+FEW: dict[str, dict[str, Any]] = {
+    **{name: {"type": "integer", "min": 0, "max": 20} for name in ("i", "j", "k")},
+    **{name: {"type": "categorical", "values": ["u", "v", "w"]} for name in ("s", "t")},
+    "fixed": {"type": "categorical", "values": ["u", "v"], "mutable": False},
+}
+
+
+def _few_rows(rows: int = 120) -> Table:
+    rng = np.random.default_rng(5)
+    columns: dict[str, Any] = {name: rng.integers(0, 21, rows).astype(float) for name in ("i", "j", "k")}
+    columns |= {name: rng.choice(np.array(["u", "v", "w"], dtype=object), rows) for name in ("s", "t")}
+    return Table({**columns, "fixed": rng.choice(np.array(["u", "v"], dtype=object), rows)})
+
+
+def _few_answer(table: Table) -> np.ndarray:
+    score = sum(table.columns[name] - 10 for name in ("i", "j", "k"))
+    score = score + sum(np.where(table.columns[name] == "u", 3.0, -1.0) for name in ("s", "t"))
+    return _sigmoid(0.3 * (score + np.where(table.columns["fixed"] == "u", 9.0, 0.0)))
+
+
+@pytest.mark.parametrize("fields", [1, 2, 3])
+def test_few_fields_are_flipped_wherever_the_sum_of_the_best_changes_suffices(fields: int) -> None:
+    table = _few_rows()
+    labels = np.array(["1" if each > 0.5 else "0" for each in _few_answer(table)[:, 1]], dtype=object)
+    subject = subject_of(
+        _few_answer, FEW, thresholds=THRESHOLDS, classes=("0", "1"), evaluation=table.with_columns({"label": labels})
+    )
+    assert subject.predictor is not None
+    space = build_space(subject.predictor.features, [table], 0.1)
+    known = labelled(subject)
+    oracle, rows = Oracle(subject.predictor, space, known), space.encode(table)
+    reach = Reach(space, discrete_changes=1, queries=200, fields=fields)
+    found = attack_feasible(
+        oracle, reach, rows, known.predicted, pool=Pool(rows, known.predicted), rng=np.random.default_rng(6)
+    )
+    flipped = oracle.ask(found, known.predicted).flipped
+    assert reach.holds(found, rows).all()
+    assert not Reach(space, 1, 1, fields=0).holds(found, rows)[flipped].any()
+    # The model is a sum, so the best changes of each kind settle whether a flip exists.
+    low, high = space.box(rows)
+    score = np.log(_few_answer(table)[:, 1] / _few_answer(table)[:, 0]) / 0.3
+    towards = np.where(score[:, None] > 0, rows - low, high - rows)[:, :3]
+    words = np.stack([table.columns[name] == "u" for name in ("s", "t")], axis=1)
+    jump = np.where((words == (score > 0)[:, None]).any(axis=1), 4.0, 0.0)
+    best = -np.sort(-np.concatenate([towards, jump[:, None]], axis=1), axis=1)[:, :fields].sum(axis=1)
+    assert (flipped == (best > np.abs(score)))[np.abs(best - np.abs(score)) > 1e-9].all()

@@ -39,7 +39,7 @@ def is_pipe(number):
 
 
 def limits_for(code: str) -> Limits:
-    return IMPATIENT if "sleep" in code or "while True: pass" in code else NARROW
+    return IMPATIENT if "sleep(" in code or "while True: pass" in code else NARROW
 
 
 def ask(tmp_path: Path, body: str, *, members: str = "") -> Predictions:
@@ -68,6 +68,14 @@ WHILE_LOADING: Mapping[str, tuple[str, str]] = {
     "takes_all_memory": ("bytearray(4 << 30)", "takes more memory than it may"),
     "takes_memory_by_and_by": ("hoard = []\nwhile True: hoard.append(bytearray(8 << 20))", "more memory than it may"),
     "closes_its_pipes": ("import os, time; os.closerange(3, 64); time.sleep(60)", "stopped answering and went on"),
+    "starts_threads_without_end": (
+        "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+        "more memory than it may|can't start new thread",
+    ),
+    "calls_by_another_interface": (
+        "import ctypes; ctypes.CDLL(None).syscall(0x40000029, 2, 1, 0)",
+        r"crashed \(SIGSYS\)",
+    ),
     "raises": ("raise ValueError('broken\\nin \\x1b[31mtwo')", r"cannot be asked: ValueError: broken in \[31mtwo"),
     "bombs_the_stack": ("def f(): f()\nf()", "cannot be asked: RecursionError"),
 }

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -73,8 +74,12 @@ def keras(name: str, module: str = "keras.layers", **more: Any) -> bytes:
     return zipped({"config.json": json.dumps(model).encode(), "metadata.json": b"{}"})
 
 
-def hdf5(config: str) -> bytes:
-    return b"\x89HDF\r\n\x1a\n" + bytes(100) + config.encode() + bytes(40)
+def hdf5(config: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", **options) as file:
+        file.attrs["model_config"] = config
+        file["weights"] = np.arange(6.0)
+    return buffer.getvalue()
 
 
 def field(number: int, content: bytes) -> bytes:
@@ -116,7 +121,8 @@ MALICIOUS = {
     "keras os module (CVE-2025-1550)": keras("system", "os"),
     "keras builtins": keras("exec", "builtins"),
     "keras get_file": keras("get_file", "keras.utils"),
-    "hdf5 lambda": hdf5(LAMBDA),
+    "hdf5 lambda (CVE-2025-9905)": hdf5(LAMBDA),
+    "hdf5 lambda in the newer structure": hdf5(LAMBDA, libver="latest"),
     "saved model that writes": saved_model("WriteFile"),
     "saved model with Python": saved_model("PyFunc"),
 }  # fmt: skip
@@ -186,7 +192,9 @@ def test_onnx_function_of_the_model_itself_is_known(tmp_path: Path) -> None:
     function = helper.make_function("local", "Twice", ["x"], ["y"], [inner], [helper.make_opsetid("", 20)])
     node = helper.make_node("Twice", ["x"], ["y"], domain="local")
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    model = helper.make_model(helper.make_graph([node], "g", [value], [value]), functions=[function])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("local", 1)]
+    graph = helper.make_graph([node], "g", [value], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
+    model = helper.make_model(graph, functions=[function], opset_imports=opsets)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     assert scan_file(tmp_path / "model.onnx").verdict is ScanVerdict.CLEAN
 

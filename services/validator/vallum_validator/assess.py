@@ -218,6 +218,7 @@ def _subject(
         thresholds=thresholds,
         seed=seed,
         training=model.training,
+        prover=model.prover,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 KINDS: Final = (
@@ -139,7 +140,7 @@ def find(text: str) -> Iterator[Hit]:
             if _is_address(address[0]):
                 yield Hit(KINDS[0], address.start(), address.end())
     for place in _NUMBERED.finditer(text):
-        for form in _NUMBERS:
+        for form in _numbers():
             found = form.expression.match(text, place.start())
             if found and form.holds(found[0]):
                 yield Hit(form.kind, found.start(), found.end())
@@ -288,7 +289,14 @@ _EXPRESSIONS: Final = (
     ("Italian tax code", r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]", _is_italian),
     ("Dutch citizen number", r"\d{4}\.\d{2}\.\d{3}", _is_dutch),
 )
-_NUMBERS: Final = tuple(_Form(kind, re.compile(f"(?:{form}){_ENDS}"), holds) for kind, form, holds in _EXPRESSIONS)
+
+
+@cache
+def _numbers() -> tuple[_Form, ...]:
+    # Compiled when something begins like a number of a person: few texts come to that.
+    return tuple(_Form(kind, re.compile(f"(?:{form}){_ENDS}"), holds) for kind, form, holds in _EXPRESSIONS)
+
+
 _NUMBERED: Final = re.compile(
     r"(?<=[\s\"'(\[{;:>|,])(?=[\d+(A-Z])(?:\d[\d .-]{7}|[+(]\d|[A-Z][A-Z\d] ?[A-Z\d]{2})|\A(?=[\d+(A-Z])"
 )

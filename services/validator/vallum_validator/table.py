@@ -186,6 +186,25 @@ class Trainer(Predictor, Protocol):
         """
 
 
+class Prover(Protocol):
+    """Tells how a model is built where that can be read, and searches it by a solver in a process of its own."""
+
+    def structure(self) -> Mapping[str, NDArray[Any]]:
+        """Return the trees the model is made of, as its worker told them: hostile until `read_structure` took them.
+
+        Raises:
+            Invalid: it is not made of trees that can be read; one line says why.
+            PredictionFailed: the model broke off; nothing it said before counts.
+        """
+
+    def bound(self, searches: Mapping[str, NDArray[Any]], steps: int) -> Mapping[str, NDArray[Any]]:
+        """Bound what trees can add up to; the arrays are those of `sandbox.program.bounds`.
+
+        Raises:
+            Invalid: the solver broke off.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What a check gets to measure.
@@ -202,6 +221,7 @@ class Subject:
         thresholds: the policy the outcome is judged by.
         seed: every random choice comes from it.
         training: opens a trainer of the model's kind, in a process of its own; `None` where it cannot be trained again.
+        prover: what can be proved about the model beside asking it; `None` where nothing can.
     """
 
     manifest: Manifest
@@ -215,6 +235,7 @@ class Subject:
     thresholds: Thresholds
     seed: int
     training: Callable[[], AbstractContextManager[Trainer]] | None = None
+    prover: Prover | None = None
 
 
 def canonical_column(column: Column | Sequence[object]) -> Labels:

@@ -1,9 +1,9 @@
 """Loads hostile files with the real loaders, each in a process of its own, and says whose payload ran.
 
-    python run.py FOLDER
+    python -m services.validator.tests.corpus.run FOLDER
 
-FOLDER holds `index.json`, a list of [file, loader, marker]. Prints the markers that were made, one a line. Only files
-this test suite has made itself are ever given to it.
+FOLDER is what `generate.py` has written. Prints the markers that were made, one a line. Only files this test suite has
+made itself are ever given to it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
+import jinja2
 import joblib
 import numpy as np
 import pandas
 import scipy.io
+import scipy.stats
 import setuptools
 import sklearn.datasets
+import sklearn.feature_extraction
+import sklearn.neighbors
 import skops.io
+import sqlalchemy.ext.serializer
+import yaml
 
 SECONDS = 10
-IMPORTED_ONCE = (pandas, scipy.io, setuptools, skops.io, sklearn.datasets)
+IMPORTED_ONCE = (
+    *(pandas, scipy.io, scipy.stats, setuptools, skops.io, sqlalchemy.ext.serializer),
+    *(sklearn.datasets, sklearn.feature_extraction, sklearn.neighbors),
+)
 """What payloads call: imported before the fork, not after each."""
 
 
@@ -51,6 +61,11 @@ def _npz(path: Path) -> Any:
         return [archive[name] for name in archive.files]
 
 
+def _gguf_template(path: Path) -> Any:
+    template = gguf.GGUFReader(path).fields["tokenizer.chat_template"].contents()
+    return jinja2.Environment(autoescape=False).from_string(template).render(messages=[])
+
+
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "pickle": lambda path: pickle.load(path.open("rb")),
     "pickle-python": lambda path: pickle._Unpickler(path.open("rb")).load(),
@@ -59,7 +74,10 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "numpy": lambda path: np.load(path, allow_pickle=True),
     "npz": _npz,
     "torch-zip": _torch_zip,
+    "gguf-template": _gguf_template,
+    "yaml": lambda path: yaml.unsafe_load(path.read_text()),
 }
+"""What people open such files with."""
 
 
 def load(path: Path, loader: str) -> None:
@@ -80,13 +98,13 @@ def load(path: Path, loader: str) -> None:
 
 
 def main() -> None:
-    """Load everything in the index."""
+    """Load every file of the index that has a loader."""
     folder = Path(sys.argv[1])
-    index = json.loads((folder / "index.json").read_text())
-    for file, loader, _ in index:
-        load(folder / file, loader)
+    entries = [entry for entry in json.loads((folder / "index.json").read_text()) if entry["loader"]]
+    for entry in entries:
+        load(folder / entry["file"], entry["loader"])
     # At the end, because some payloads run in a process of their own that may outlive its parent by a moment.
-    sys.stdout.writelines(f"{marker}\n" for _, _, marker in index if os.path.lexists(marker))
+    sys.stdout.writelines(f"{entry['marker']}\n" for entry in entries if os.path.lexists(entry["marker"]))
 
 
 if __name__ == "__main__":

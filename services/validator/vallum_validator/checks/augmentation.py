@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from vallum_common.bundle import FeatureType
 from vallum_common.errors import VallumError
-from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
+from vallum_validator.checks.feasible import attack_feasible
 from vallum_validator.checks.hardening import stricter
 from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.references import teach
+from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.space import Matrix
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.table import Parameter, Predictor, Subject

@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum_common.bundle import FeatureType
-from vallum_validator.checks.feasible import Pool
+from vallum_validator.checks.certificate import Certifier
+from vallum_validator.checks.intervals import Floats
 from vallum_validator.checks.nearest import Nearest, Plain, nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
 from vallum_validator.checks.space import Matrix, Space
 from vallum_validator.checks.thresholds import Robustness
+from vallum_validator.checks.trees import certified_radius
 from vallum_validator.checks.truth import Labelled
 from vallum_validator.domain import Detail
 
-_CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Radii at which the curve is told, in spans; they decide nothing."""
+CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Radii at which the curves are told, in spans; they decide nothing."""
 
 
 def boundary(
@@ -31,6 +34,7 @@ def boundary(
     policy: Robustness,
     *,
     radius: float,
+    certifier: Certifier | None,
     rng: np.random.Generator,
 ) -> dict[str, Detail]:
     """Return distances to another answer for some rows; empty where a feature is not a number.
@@ -42,6 +46,7 @@ def boundary(
         chosen: indices of rows to measure, already in random order.
         policy: how many rows and queries.
         radius: at which the smoothed model is tested, in spans.
+        certifier: proves answers of a model made of trees; `None` for any other, which is smoothed instead.
         rng: every random choice.
 
     Raises:
@@ -51,33 +56,67 @@ def boundary(
         return {}
     unit = np.array([axis.span or 1.0 for axis in space.axes])
     matrix = space.encode(rows.table) / unit
-    whole = np.isfinite(matrix).all(axis=1)
-    chosen = chosen[whole[chosen]][: int(policy.boundary_rows.value)]
+    complete = np.isfinite(matrix).all(axis=1)
+    chosen = chosen[complete[chosen]][: int(policy.boundary_rows.value)]
     if not len(chosen):
         return {}
-    plain = Plain(oracle, unit, matrix[whole].min(axis=0), matrix[whole].max(axis=0))
-    pool = Pool(matrix[whole], rows.predicted[whole])
+    whole = np.array([axis.kind is FeatureType.INTEGER for axis in space.axes])
+    low, high = matrix[complete].min(axis=0), matrix[complete].max(axis=0)
+    plain = Plain(oracle, unit, low, high, whole if whole.any() else None)
+    pool = Pool(matrix[complete], rows.predicted[complete])
     points, own, queries = matrix[chosen], rows.predicted[chosen], int(policy.boundary_queries.value)
-    linf = nearest_linf(plain, points, own, pool=pool, queries=queries, rng=rng)
-    l2 = nearest_l2(plain, points, own, pool=pool, queries=queries, rng=rng)
-    return {
-        "boundary": {
-            "unit": "central 90 % of each feature",
-            "rows": len(chosen),
-            "linf": _distances(linf),
-            "l2": _distances(l2),
-            "smoothed": _smoothed(plain, points, own, policy, radius, rng),
-        }
+    found = {
+        "linf": nearest_linf(plain, points, own, pool=pool, queries=queries, rng=rng),
+        "l2": nearest_l2(plain, points, own, pool=pool, queries=queries, rng=rng),
     }
+    proved = {} if certifier is None else {"linf": _proved(certifier, plain, points, own, found["linf"])}
+    # A ball in the Euclidean norm lies inside the box of the same radius, so what holds there holds here.
+    proved |= {"l2": proved["linf"]} if proved else {}
+    told: dict[str, Detail] = {
+        "unit": "central 90 % of each feature",
+        "rows": len(chosen),
+        **{norm: _distances(nearest, proved.get(norm)) for norm, nearest in found.items()},
+    }
+    if certifier is None:
+        told["smoothed"] = _smoothed(plain, points, own, policy, radius, rng)
+    return {"boundary": told}
 
 
-def _distances(found: Nearest) -> dict[str, Detail]:
+def _proved(certifier: Certifier, plain: Plain, points: Matrix, own: NDArray[np.intp], nearest: Nearest) -> Floats:
+    """Return for each row a radius within which its answer is proved: exact leaf bound, then each radius of the curve
+    that lies between it and the nearest flip by the solver."""
+    rows = plain.own_units(points)
+    proved = certified_radius(certifier.structure, rows, own, plain.unit)
+    for radius in CURVE:
+        asked = np.flatnonzero((proved < radius) & ~(nearest.distances <= radius))
+        if len(asked):
+            moves = np.broadcast_to(radius * plain.unit, (len(asked), len(plain.unit)))
+            holds = certifier.within_radius(rows[asked], own[asked], moves)
+            proved[asked[holds]] = radius
+    return proved
+
+
+def _distances(found: Nearest, proved: Floats | None) -> dict[str, Detail]:
     known = found.distances[np.isfinite(found.distances)]
+    # A row without a start was not evaluated by the attack, and is left out of its share; a proof needs no start.
+    curve: list[Detail] = [
+        {
+            "radius": radius,
+            "attacked": float(np.mean(known <= radius)) if len(known) else None,
+            "certified": None if proved is None else float(np.mean(proved >= radius)),
+        }
+        for radius in CURVE
+    ]
     return {
         "median": float(np.median(known)) if len(known) else None,
+        "certified_median": _median(proved),
         "not_evaluated": int(np.isnan(found.distances).sum()),
-        "attacked": [{"radius": radius, "share": float(np.mean(known <= radius))} for radius in _CURVE if len(known)],
+        "curve": curve,
     }
+
+
+def _median(radii: Floats | None) -> float | None:
+    return None if radii is None or not np.isfinite(np.median(radii)) else float(np.median(radii))
 
 
 def _smoothed(

@@ -10,95 +10,18 @@ the joint best-sign step are ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from vallum_validator.checks.few import join_few
 from vallum_validator.checks.oracle import MAX_ELEMENTS, Oracle
-from vallum_validator.checks.space import Matrix, Space
+from vallum_validator.checks.search import Pool, Reach, Search, Singles, single_changes
+from vallum_validator.checks.space import Matrix
 
 _POOL_STARTS = 8
 _POOL_SIZE = 500
 _ROUND = 16
 """Random candidates per row and round: few enough to learn from each round, many enough for one large call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Rows whose answers are already known.
-
-    Args:
-        matrix: shape (rows, features).
-        predicted: class of each.
-    """
-
-    matrix: Matrix
-    predicted: NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What the attacker may do.
-
-    Args:
-        space: the features.
-        discrete_changes: how many jumps a row may take.
-        queries: predictions to spend on each row.
-    """
-
-    space: Space
-    discrete_changes: int
-    queries: int
-
-
-class _Search:
-    """State of the search for a batch of rows: the best candidate so far and whether it flips."""
-
-    def __init__(self, oracle: Oracle, reach: Reach, rows: Matrix, own: NDArray[np.intp], rng: np.random.Generator):
-        self.oracle, self.reach, self.rows, self.own, self.rng = oracle, reach, rows, own, rng
-        self.low, self.high = reach.space.box(rows)
-        self.graded = reach.space.graded
-        self.options = reach.space.alternatives(rows)
-        self.best = rows.copy()
-        self.margin = np.full(len(rows), np.inf)
-        self.found = np.zeros(len(rows), dtype=bool)
-        self.spent = 0
-
-    @property
-    def active(self) -> NDArray[np.intp]:
-        return np.flatnonzero(~self.found)
-
-    def try_all(self, active: NDArray[np.intp], candidates: Matrix) -> Matrix:
-        """Ask about candidates of shape (active, many, features), keep the best; return their margins."""
-        many = candidates.shape[1]
-        answer = self.oracle.ask(candidates.reshape(-1, candidates.shape[2]), np.repeat(self.own[active], many))
-        margin = answer.margin.reshape(len(active), many)
-        # A flip beats every margin: a model may decide by a cut-off other than the largest probability.
-        rank = np.where(answer.flipped.reshape(margin.shape), margin - 4.0, margin)
-        chosen = rank.argmin(axis=1)
-        row = np.arange(len(active))
-        better = rank[row, chosen] <= self.margin[active]
-        self.best[active[better]] = candidates[row[better], chosen[better]]
-        self.margin[active[better]] = rank[row[better], chosen[better]]
-        self.found[active] |= answer.flipped.reshape(margin.shape).any(axis=1)
-        self.spent += many
-        return margin
-
-    def jump(self, active: NDArray[np.intp], candidates: Matrix, count: int) -> None:
-        """Change up to `count` discrete features at random in each candidate, starting from the original ones."""
-        many = candidates.shape[1]
-        jumping = self.reach.space.jumping
-        candidates[:, :, jumping] = self.rows[active][:, None, jumping]
-        open_options = self.options.open[active]
-        if count == 0 or not open_options.any():
-            return
-        for _ in range(count):
-            keys = np.where(open_options[:, None, :], self.rng.random((len(active), many, open_options.shape[1])), -1.0)
-            pick = keys.argmax(axis=2)
-            row, place = np.nonzero(np.take_along_axis(open_options, pick, axis=1))
-            chosen = pick[row, place]
-            candidates[row, place, self.options.columns[chosen]] = self.options.values[active[row], chosen]
 
 
 def attack_feasible(
@@ -121,16 +44,21 @@ def attack_feasible(
     result = rows.copy()
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
-        search = _Search(oracle, reach, rows[part], own[part], rng)
-        _from_pool(search, pool)
-        _single_changes(search)
-        while search.spent < reach.queries and len(search.active):
+        search = Search(oracle, reach, rows[part], own[part], rng)
+        if reach.fields is None:
+            _from_pool(search, pool)
+        singles = single_changes(search)
+        if reach.fields is not None:
+            join_few(search, singles, reach.fields)
+        elif oracle.has_scores:
+            _combine(search, singles)
+        while reach.fields is None and search.spent < reach.queries and len(search.active):
             _random_round(search)
         result[part] = np.where(search.found[:, None], search.best, rows[part])
     return result
 
 
-def _from_pool(search: _Search, pool: Pool) -> None:
+def _from_pool(search: Search, pool: Pool) -> None:
     """Start from the nearest rows with another answer, pulled into reach."""
     space, active = search.reach.space, search.active
     sample = search.rng.permutation(len(pool.matrix))[:_POOL_SIZE]
@@ -154,37 +82,11 @@ def _from_pool(search: _Search, pool: Pool) -> None:
     search.try_all(active, candidates)
 
 
-def _single_changes(search: _Search) -> None:
-    """Try every single change (or a random share of them where there are too many), then the best ones together."""
-    active = search.active
-    most = search.reach.queries // 2
-    options = search.options
-    graded = search.graded
-    if 2 * len(graded) > most:
-        graded = np.sort(search.rng.permutation(graded)[: most // 2])
-    jumps = np.arange(len(options.columns)) if search.reach.discrete_changes else np.arange(0)
-    room = max(0, most - 2 * len(graded))
-    if len(jumps) > room:
-        jumps = np.sort(search.rng.permutation(jumps)[:room])
-    many = 2 * len(graded) + len(jumps)
-    if not len(active) or not many:
-        return
-    candidates = np.repeat(search.rows[active][:, None], many, axis=1)
-    for place, column in enumerate(graded):
-        candidates[:, 2 * place, column] = search.low[active, column]
-        candidates[:, 2 * place + 1, column] = search.high[active, column]
-    for place, option in enumerate(jumps, start=2 * len(graded)):
-        is_open = options.open[active, option]
-        candidates[is_open, place, options.columns[option]] = options.values[active[is_open], option]
-    margin = search.try_all(active, candidates)
-    if search.oracle.has_scores:
-        _combine(search, active, candidates, margin, len(graded))
-
-
-def _combine(search: _Search, tried: NDArray[np.intp], candidates: Matrix, margin: Matrix, pairs: int) -> None:
+def _combine(search: Search, singles: Singles) -> None:
     """Join the most useful 1, 2, 4, … single moves, with and without the two most useful jumps."""
-    left = np.flatnonzero(~search.found[tried])
-    active, margin, candidates = tried[left], margin[left], candidates[left]
+    left = np.flatnonzero(~search.found[singles.rows])
+    active, margin, candidates = singles.rows[left], singles.margin[left], singles.candidates[left]
+    pairs = singles.pairs
     if not len(active):
         return
     row = np.arange(len(active))
@@ -205,7 +107,7 @@ def _combine(search: _Search, tried: NDArray[np.intp], candidates: Matrix, margi
         search.try_all(active, np.stack(joined, axis=1))
 
 
-def _random_round(search: _Search) -> None:
+def _random_round(search: Search) -> None:
     """Change a random, shrinking part of the best candidates to random corners and inner points of their boxes."""
     active = search.active
     left = search.reach.queries - search.spent
@@ -227,6 +129,6 @@ def _random_round(search: _Search) -> None:
     search.try_all(active, candidates)
 
 
-def _round_integers(search: _Search, candidates: Matrix) -> None:
+def _round_integers(search: Search, candidates: Matrix) -> None:
     whole = [place for place in search.graded if search.reach.space.axes[place].kind == "integer"]
     candidates[:, :, whole] = np.round(candidates[:, :, whole])

@@ -3,12 +3,12 @@ norm.
 
 Both searches start from known rows with another answer and walk the line between (a row that has no such start is "not
 evaluated", never "robust"), then work on all rows at once, a few large calls each. Distances are upper bounds of the
-truth; every point returned was seen to flip.
+truth; every point returned was seen to flip the model as submitted.
 
 Source: HopSkipJump (Chen, Jordan and Wainwright 2020) for the boundary walk of `nearest_l2`; Square Attack
 (Andriushchenko et al. 2020) for accepting random moves by margin in `nearest_linf`. Ours: the start from a pool, all
 step sizes and sections in one call, and pulling random coordinates back, without which forests, whose boundaries are
-parallel to the axes, are overestimated by half.
+parallel to the axes, are overestimated by half; and, where a conversion was searched, asking the model as submitted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum_validator.checks.feasible import Pool
 from vallum_validator.checks.oracle import MAX_ELEMENTS, Answer, Oracle
+from vallum_validator.checks.search import Pool
 from vallum_validator.checks.space import Matrix
 
 _STARTS = 4
@@ -28,6 +28,10 @@ _POOL = 2_000
 _SECTIONS = 8
 """Points tried on a line at once: three bits in one call."""
 _CANDIDATES = 16
+_FURTHER = (0.0, 0.001, 0.01, 0.1)
+"""How much further out, as shares of the distance, a point is tried again that flips a conversion but not the model."""
+_INSIDE = (0.1, 0.6)
+"""Share of the moves that end inside the ball, at the beginning and at the end of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +43,24 @@ class Plain:
         unit: size of the unit of each feature, shape (features,).
         low: smallest value of each feature, in units.
         high: largest value.
+        whole: which features hold whole numbers only, shape (features,); `None` for none.
     """
 
     oracle: Oracle
     unit: Matrix
     low: Matrix
     high: Matrix
+    whole: NDArray[np.bool_] | None = None
+
+    def own_units(self, points: Matrix) -> Matrix:
+        """Return points, shape (…, features), as rows in their own units; what is whole is rounded."""
+        rows = points * self.unit
+        return rows if self.whole is None else np.where(self.whole, np.round(rows), rows)
 
     def ask(self, points: Matrix, own: NDArray[np.intp]) -> Answer:
         """Ask about points of shape (rows, many, features); answers have shape (rows, many)."""
         rows, many, width = points.shape
-        answer = self.oracle.ask(points.reshape(-1, width) * self.unit, np.repeat(own, many))
+        answer = self.oracle.ask(self.own_units(points).reshape(-1, width), np.repeat(own, many))
         return Answer(answer.flipped.reshape(rows, many), answer.margin.reshape(rows, many))
 
 
@@ -82,7 +93,8 @@ def nearest_linf(
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    return _in_parts(_search_linf, plain, rows, own, pool, queries, rng)
+    found = _in_parts(_search_linf, plain, rows, own, pool, queries, rng)
+    return _as_asked(plain, rows, _confirmed(plain, rows, own, found, np.inf), np.inf)
 
 
 def nearest_l2(
@@ -101,7 +113,8 @@ def nearest_l2(
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    return _in_parts(_search_l2, plain, rows, own, pool, queries, rng)
+    found = _in_parts(_search_l2, plain, rows, own, pool, queries, rng)
+    return _as_asked(plain, rows, _confirmed(plain, rows, own, found, 2.0), 2.0)
 
 
 _Search = Callable[[Plain, Matrix, "NDArray[np.intp]", Pool, int, np.random.Generator], Nearest]
@@ -121,6 +134,28 @@ def _in_parts(
         search(plain, rows[at : at + size], own[at : at + size], pool, queries, rng) for at in range(0, len(rows), size)
     ]
     return Nearest(np.concatenate([part.points for part in parts]), np.concatenate([part.distances for part in parts]))
+
+
+def _confirmed(plain: Plain, rows: Matrix, own: NDArray[np.intp], found: Nearest, order: float) -> Nearest:
+    """The points that flip the model as submitted; a row of which no such point is known was not evaluated."""
+    points, known = found.points.copy(), np.zeros(len(rows), dtype=bool)
+    for further in _FURTHER:
+        left = np.flatnonzero(np.isfinite(found.distances) & ~known)
+        tried = found.points[left] + further * (found.points[left] - rows[left])
+        flips = plain.oracle.confirm(plain.own_units(rows[left]), plain.own_units(tried), own[left])
+        points[left[flips]] = tried[flips]
+        known[left[flips]] = True
+    distances = np.linalg.norm(points - rows, ord=order, axis=1)
+    return Nearest(np.where(known[:, None], points, rows), np.where(known, distances, np.nan))
+
+
+def _as_asked(plain: Plain, rows: Matrix, found: Nearest, order: float) -> Nearest:
+    """The points that were really asked: a whole number is further away than the fraction that was rounded to it."""
+    if plain.whole is None:
+        return found
+    points = plain.own_units(found.points) / plain.unit
+    distances = np.linalg.norm(points - rows, ord=order, axis=1)
+    return Nearest(points, np.where(np.isnan(found.distances), np.nan, distances))
 
 
 def _start(
@@ -180,7 +215,7 @@ def _search_linf(
     shrink, stale = np.full(len(rows), 0.9), np.zeros(len(rows), dtype=np.intp)
     while spent + _CANDIDATES <= queries and len(active):
         radius = (distance * shrink)[active]
-        candidates = _moved(plain, rows[active], base[active], radius, rng)
+        candidates = _moved(plain, rows[active], base[active], radius, rng, spent / queries)
         answer = plain.ask(candidates, own[active])
         spent += _CANDIDATES
         at = np.arange(len(active))
@@ -204,13 +239,20 @@ def _search_linf(
     return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
 
 
-def _moved(plain: Plain, rows: Matrix, base: Matrix, radius: Matrix, rng: np.random.Generator) -> Matrix:
-    """Return candidates on the ball: the base point pulled into it, with some coordinates sent to a face or back."""
+def _moved(
+    plain: Plain, rows: Matrix, base: Matrix, radius: Matrix, rng: np.random.Generator, progress: float
+) -> Matrix:
+    """Return candidates on the ball: the base point pulled into it, with some coordinates sent to a face or into it.
+
+    At first mostly to faces, where a smooth model changes most; later more and more into the ball, for a forest may
+    answer otherwise in the midst of it.
+    """
     shape = (len(rows), _CANDIDATES, rows.shape[1])
     offset = np.clip((base - rows) / radius[:, None], -1, 1)[:, None]
     share = np.maximum(0.4 ** rng.integers(0, 5, (len(rows), _CANDIDATES, 1)), 1.0 / rows.shape[1])
+    inside = _INSIDE[0] + (_INSIDE[1] - _INSIDE[0]) * progress
     face = np.where(rng.random(shape) < 0.5, -1.0, 1.0)
-    value = np.where(rng.random(shape) < 0.75, face, 0.0)
+    value = np.where(rng.random(shape) < inside, rng.uniform(-1.0, 1.0, shape), face)
     offset = np.where(rng.random(shape) < share * 0.7, value, offset)
     return np.clip(rows[:, None] + radius[:, None, None] * offset, plain.low, plain.high)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vallum_common.bundle import Feature
 from vallum_validator.checks.space import Matrix, Space
 from vallum_validator.checks.truth import Labelled, codes
 from vallum_validator.table import Predictor
@@ -44,6 +46,11 @@ class Oracle:
         self.rows = 0
         self.has_scores = like.probabilities is not None
 
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """The model's inputs as the manifest names them, in order."""
+        return self._predictor.features
+
     def ask(self, matrix: Matrix, own: NDArray[np.intp]) -> Answer:
         """Return whether each row still gets its class.
 
@@ -59,6 +66,34 @@ class Oracle:
         if not parts:
             return Answer(np.zeros(0, dtype=bool), np.zeros(0))
         return Answer(np.concatenate([part.flipped for part in parts]), np.concatenate([part.margin for part in parts]))
+
+    def confirm(self, rows: Matrix, changed: Matrix, own: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which changes flip the answer of the model as submitted, where `ask` may ask a conversion of it.
+
+        Args:
+            rows: shape (rows, features).
+            changed: the same rows after a change.
+            own: the class each row had, shape (rows,).
+
+        Raises:
+            PredictionFailed: the model gave no answer that can be trusted.
+        """
+        return ~self.strays(rows, own) & self.strays(changed, own)
+
+    def strays(self, matrix: Matrix, own: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which rows the model as submitted gives another class than their own.
+
+        Raises:
+            PredictionFailed: the model gave no answer that can be trusted.
+        """
+        size = max(1, MAX_ELEMENTS // max(1, matrix.shape[1]))
+        strays = np.zeros(len(matrix), dtype=bool)
+        for at in range(0, len(matrix), size):
+            part = slice(at, at + size)
+            self.rows += len(matrix[part])
+            answered = self._predictor.predict_original(self._space.decode(matrix[part]))
+            strays[part] = codes(answered, self._like) != own[part]
+        return strays
 
     def _ask(self, matrix: Matrix, own: NDArray[np.intp]) -> Answer:
         self.rows += len(matrix)

@@ -1,13 +1,15 @@
 """`adversarial_robustness`: how many right answers a small change that could happen in the world turns wrong.
 
 Rows are attacked in a random order until the interval of the attacked fraction leaves the policy's limit on one side.
-The attacked fraction is a lower bound of the truth: an attack that fails proves nothing, and the reason says so.
+The attacked fraction is a lower bound of the truth: an attack that fails proves nothing, and the reason says so. For
+models made of trees the other side is told as well: how many answers provably stay. The verdict rests on the attack
+alone, which every model can be put through.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +17,17 @@ from numpy.typing import NDArray
 from vallum_common.errors import Invalid
 from vallum_validator.checks.augmentation import candidates
 from vallum_validator.checks.boundary import boundary
-from vallum_validator.checks.feasible import Pool, Reach, attack_feasible
+from vallum_validator.checks.bracket import Attacked, certified, feasible_curve
+from vallum_validator.checks.certificate import Certifier, certifier_of
+from vallum_validator.checks.feasible import attack_feasible
 from vallum_validator.checks.hardening import COPIES, Trial, VotingPredictor
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
 from vallum_validator.checks.space import Matrix, Space, build_space
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
-from vallum_validator.table import Predictor, Subject
+from vallum_validator.table import PredictionFailed, Predictor, Subject
 
 NAME = "adversarial_robustness"
 
@@ -41,6 +46,7 @@ class _Tally:
     evaluated: int = 0
     flipped: int = 0
     unsteady: int = 0
+    confirmed: list[bool] = field(default_factory=list)
     changed: list[int] | None = None
     by_feature: NDArray[np.intp] | None = None
 
@@ -72,7 +78,7 @@ def check(subject: Subject) -> CheckResult:
     value = tally.flipped / tally.evaluated
     details = _details(subject, rows, space, tally, len(planned))
     try:
-        details |= boundary(oracle, space, rows, planned, policy, radius=radius, rng=rng)
+        details |= _bracket(subject, oracle, reach, rows, planned, tally, rng)
         details |= _hardening(subject, reach, rows, value) if outcome is Outcome.FAIL else {}
     except Invalid as error:
         # A model must not talk its way out of a FAIL by crashing afterwards; out of a PASS it does.
@@ -91,9 +97,39 @@ def check(subject: Subject) -> CheckResult:
             f"scores={'yes' if oracle.has_scores else 'no'})+beta-binomial-confidence-sequence"
         ),
         seed=subject.seed,
-        reason=_reason(outcome, tally, interval, limit, radius),
+        reason=_reason(outcome, tally, interval, limit, radius) + _proof(details.get("certified")),
         details=details,
     )
+
+
+def _bracket(
+    subject: Subject,
+    oracle: Oracle,
+    reach: Reach,
+    rows: Labelled,
+    planned: NDArray[np.intp],
+    tally: _Tally,
+    rng: np.random.Generator,
+) -> dict[str, Detail]:
+    """Return what can be proved, and both sides at other radii and in plain norms."""
+    policy = subject.thresholds.adversarial_robustness
+    matrix = reach.space.encode(rows.table)[planned]
+    attacked = Attacked(matrix, rows.predicted[planned], np.array(tally.confirmed))
+    details: dict[str, Detail] = {}
+    certifier: Certifier | None = None
+    try:
+        certifier = certifier_of(subject.prover, oracle, reach.space, rows, rng)
+        details["certified"] = certified(certifier, reach, attacked, policy.confidence.value)
+    except PredictionFailed:
+        raise
+    except Invalid as error:
+        certifier = None
+        details["not_certified"] = error.message
+    some = planned[: int(policy.boundary_rows.value)]
+    details["curve"] = feasible_curve(oracle, reach, rows, some, certifier=certifier, rng=rng)
+    radius = policy.radius.at(subject.manifest.model.tier)
+    details |= boundary(oracle, reach.space, rows, planned, policy, radius=radius, certifier=certifier, rng=rng)
+    return details
 
 
 def _targets(rows: Labelled, reach: Reach, matrix: Matrix, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -187,7 +223,8 @@ def _tried(subject: Subject, reach: Reach, some: Labelled, before: float, candid
 def _confirm(
     oracle: Oracle, reach: Reach, originals: Matrix, candidates: Matrix, own: NDArray[np.intp], tally: _Tally
 ) -> NDArray[np.bool_]:
-    """Return which candidates are possible in the world and flip the answer when asked again beside the original."""
+    """Return which candidates are possible in the world, flip the answer when asked again beside the original, and flip
+    that of the model as submitted."""
     claimed = ((candidates != originals) & ~(np.isnan(candidates) & np.isnan(originals))).any(axis=1)
     possible = reach.space.is_feasible(candidates, originals, reach.discrete_changes)
     asked = np.flatnonzero(claimed & possible)
@@ -196,11 +233,14 @@ def _confirm(
     confirmed = np.zeros(len(own), dtype=bool)
     confirmed[asked] = flipped & ~strayed[asked]
     tally.unsteady += int(strayed.sum() + (~flipped).sum())
+    claimed = np.flatnonzero(confirmed)
+    confirmed[claimed] = oracle.confirm(originals[claimed], candidates[claimed], own[claimed])
     return confirmed
 
 
 def _count(tally: _Tally, confirmed: NDArray[np.bool_], originals: Matrix, candidates: Matrix) -> None:
     tally.evaluated += len(confirmed)
+    tally.confirmed += confirmed.tolist()
     tally.flipped += int(confirmed.sum())
     before, after = originals[confirmed], candidates[confirmed]
     differs = (before != after) & ~(np.isnan(before) & np.isnan(after))
@@ -215,11 +255,17 @@ def _reason(outcome: Outcome, tally: _Tally, interval: Interval, limit: float, r
         f"feature's span ({interval.low:.1%} to {interval.high:.1%})"
     )
     verdict = {
-        Outcome.PASS: f"at most the {limit:.0%} policy allows; a stronger attack may find more",
+        Outcome.PASS: f"at most the {limit:.0%} policy allows, though a stronger attack may find more",
         Outcome.FAIL: f"more than the {limit:.0%} policy allows",
         Outcome.INCONCLUSIVE: f"too few rows to tell from the {limit:.0%} policy allows",
     }
     return f"{found}: {verdict[outcome]}"
+
+
+def _proof(told: Detail) -> str:
+    if not isinstance(told, dict):
+        return ""
+    return f"; {told['fraction']:.1%} of {told['rows']} right answers are proved to stay"
 
 
 def _details(subject: Subject, rows: Labelled, space: Space, tally: _Tally, planned: int) -> dict[str, Detail]:

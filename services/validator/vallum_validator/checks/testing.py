@@ -1,4 +1,5 @@
-"""Test doubles of what a check needs: a model that is a formula, and a subject built around it. No process, no file."""
+"""Test doubles of what a check needs: a model that is a formula, its trees where it has some, a subject around it.
+No process, no file."""
 
 from __future__ import annotations
 
@@ -8,10 +9,17 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from vallum_common.bundle import Feature, Task, parse_manifest
+from vallum_common.errors import Invalid
 from vallum_validator.checks.thresholds import Thresholds
-from vallum_validator.table import Predictions, QueryLedger, Subject, Table, canonical_column
+from vallum_validator.sandbox.program.bounds import bounds
+from vallum_validator.sandbox.program.rows import Input
+from vallum_validator.sandbox.program.tree_columns import first_columns, through
+from vallum_validator.sandbox.program.tree_readers import read_trees
+from vallum_validator.sandbox.program.trees import NoTrees, described
+from vallum_validator.table import Predictions, Prover, QueryLedger, Subject, Table, canonical_column
 
 
 @dataclass(slots=True)
@@ -22,6 +30,7 @@ class FormulaPredictor:
         features: from the manifest.
         classes: canonical labels, in the order of the probabilities; empty for a label-only model.
         answer: from a table to probabilities, shape (rows, classes), or to labels, shape (rows,).
+        original: the same of the model as submitted, where `answer` is a conversion that differs.
     """
 
     features: Mapping[str, Feature]
@@ -29,19 +38,50 @@ class FormulaPredictor:
     answer: Callable[[Table], Any]
     task: Task = Task.CLASSIFICATION
     ledger: QueryLedger = field(default_factory=QueryLedger)
+    original: Callable[[Table], Any] | None = None
 
     def predict(self, table: Table) -> Predictions:
         """Answer and count."""
+        return self._predict(self.answer, table)
+
+    def predict_original(self, table: Table) -> Predictions:
+        """Answer as the model as submitted does, and count."""
+        return self._predict(self.original or self.answer, table)
+
+    def _predict(self, formula: Callable[[Table], Any], table: Table) -> Predictions:
         self.ledger = QueryLedger(self.ledger.rows + len(table), self.ledger.calls + 1)
-        answer = np.asarray(self.answer(table))
+        answer = np.asarray(formula(table))
         if answer.ndim == 1:
             return Predictions(canonical_column(answer.astype(object)), None)
         names = np.array(self.classes, dtype=object)
         return Predictions(names[answer.argmax(axis=1)], answer.astype(np.float64))
 
-    def predict_original(self, table: Table) -> Predictions:
-        """Answer the same: a formula has no conversion."""
-        return self.predict(table)
+
+@dataclass(slots=True)
+class InProcessProver:
+    """A `Prover` of an estimator, in this process: its trees and the solver are those of the sandbox's worker.
+
+    Args:
+        estimator: fitted.
+        features: from the manifest.
+    """
+
+    estimator: Any
+    features: Mapping[str, Feature]
+
+    def structure(self) -> Mapping[str, NDArray[Any]]:
+        """Read them."""
+        inputs = tuple(Input(name, one.type.value, tuple(one.values)) for name, one in self.features.items())
+        steps = getattr(self.estimator, "steps", [("", self.estimator)])
+        try:
+            columns = through(steps[:-1], first_columns(inputs), inputs, list(self.features))
+            return described(columns, read_trees(steps[-1][1]))
+        except NoTrees as error:
+            raise Invalid(str(error)) from error
+
+    def bound(self, searches: Mapping[str, NDArray[Any]], steps: int) -> Mapping[str, NDArray[Any]]:
+        """Search."""
+        return bounds(searches, steps)
 
 
 def subject_of(
@@ -59,6 +99,7 @@ def subject_of(
     tier: str = "high",
     task: str = "classification",
     seed: int = 0,
+    prover: Prover | None = None,
 ) -> Subject:
     """Return a subject whose model is `answer` and whose label column is `label`."""
     document: dict[str, Any] = {
@@ -84,4 +125,5 @@ def subject_of(
         card=card,
         thresholds=thresholds,
         seed=seed,
+        prover=prover,
     )

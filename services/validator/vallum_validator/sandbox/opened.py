@@ -19,6 +19,7 @@ from vallum_validator.domain import Isolation
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.predictor import RUNNABLE_FORMATS, SandboxPredictor
 from vallum_validator.sandbox.process import Worker
+from vallum_validator.sandbox.prover import SandboxProver
 from vallum_validator.sandbox.tables import read_table
 from vallum_validator.sandbox.trainer import TRAINABLE_FORMATS, SandboxTrainer
 from vallum_validator.table import PredictionFailed, Predictions, Table, canonical_column
@@ -90,6 +91,7 @@ class OpenedModel:
         isolation: what held its worker; `None` where none was started.
         predictions: of the evaluation data; `None` where there is none.
         training: starts a worker that trains models of its kind; `None` where that cannot be.
+        prover: what can be proved about it; `None` where there is no predictor.
     """
 
     predictor: SandboxPredictor | None = None
@@ -97,6 +99,7 @@ class OpenedModel:
     isolation: Isolation | None = None
     predictions: Predictions | None = None
     training: Callable[[], AbstractContextManager[SandboxTrainer]] | None = None
+    prover: SandboxProver | None = None
 
 
 def read_data(files: Mapping[Role, Path], manifest: Manifest, holding: Holding) -> Data:
@@ -151,6 +154,7 @@ def open_model(artifact: Artifact, manifest: Manifest, *, data: Data, holding: H
                 isolation=isolation,
                 predictions=predictions if Role.EVALUATION in data.tables else None,
                 training=_training(artifact, manifest, holding),
+                prover=SandboxProver(predictor, lambda: stack.enter_context(holding.worker("the solver", []))),
             )
         except VallumError as error:
             opened = OpenedModel(why_not=error.message, isolation=isolation)

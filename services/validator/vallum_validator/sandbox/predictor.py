@@ -138,6 +138,14 @@ class SandboxPredictor:
         except PredictionFailed as error:
             raise self._misbehaved(error.message) from error
 
+    def structure(self) -> Mapping[str, Array]:
+        """Return the trees the model is made of, unchecked; see `Prover`.
+
+        Raises:
+            PredictionFailed: it is not made of trees that can be read, or its worker broke off.
+        """
+        return self._call({"command": "structure"}, {}, seconds=self._worker.limits.load_s).arrays
+
     def probe(self, table: Table) -> Predictions:
         """Ask all rows of a table, then some of them again; learn the classes, and hold the model to its answers.
 

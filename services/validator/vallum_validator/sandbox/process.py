@@ -19,7 +19,14 @@ from vallum_validator.sandbox.isolation import check_held, confinement_for, kern
 
 _READ_BYTES: Final = 1024 * 1024
 _MESSAGE_CHARACTERS: Final = 300
-_REACHES: Final = ("files outside its own", "the network")
+_REACHES: Final = (
+    "files outside its own",
+    "the network",
+    "system calls that no filter refuses",
+    "privileges of programs it may start",
+    "capabilities of the service",
+)
+"""What a worker looks for before anything is opened in it, in the words of the evidence."""
 
 
 class WorkerFailed(Invalid):
@@ -68,8 +75,9 @@ class Worker:
             self._selector = selectors.DefaultSelector()
             for descriptor in (self._child.to_child, self._child.from_child):
                 os.set_blocking(descriptor, False)
+            confined = confinement.by_sandlock
             greeting = self.call(
-                {"command": "hello", "limits": {} if confinement.by_sandlock else self._own_limits()},
+                {"command": "hello", "confined": confined, "limits": {} if confined else self._own_limits()},
                 seconds=self.limits.start_s,
             )
             reached = tuple(what for what in _REACHES if what in greeting.head.get("reached", _REACHES))

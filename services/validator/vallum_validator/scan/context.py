@@ -108,12 +108,21 @@ class Limits:
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of the limits while a file is scanned."""
+    """What is left of the limits while a file is scanned.
+
+    Args:
+        limits: there were.
+        expanded_bytes: that decompression may still produce.
+        opcodes: of pickles that may still be followed.
+        entries: of archives that may still be opened.
+        arrays: large constants of the pickle that is followed, as ranges; they are no text.
+    """
 
     limits: Limits
     expanded_bytes: int
     opcodes: int
     entries: int
+    arrays: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, limits: Limits, size_bytes: int) -> Budget:

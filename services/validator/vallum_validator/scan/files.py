@@ -22,7 +22,8 @@ from vallum_common.errors import Invalid
 from vallum_validator.domain import FileReport, ScanReport, ScanVerdict
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
-from vallum_validator.scan.dispatch import check_extension, inspect
+from vallum_validator.scan.dispatch import inspect
+from vallum_validator.scan.extensions import check_extension
 from vallum_validator.scan.pool import Pool, usable_cores
 from vallum_validator.scan.rules import RULES
 from vallum_validator.scan.supervision import Scanning
@@ -39,10 +40,12 @@ _REFERENCE: Final = "vallum_validator.scan.reference"
 
 
 def rules_digest() -> str:
-    """Hex SHA-256 of the allow-lists and of the rules: what a verdict depends on beside the bytes."""
+    """Hex SHA-256 of the allow-lists, rules and lists of operators: what a verdict depends on beside the bytes."""
     total = hashlib.sha256(allowlist.digest().encode())
     for rule in RULES.values():
         total.update(f"{rule.id}\0{rule.verdict}\0{rule.severity}\n".encode())
+    for names in sorted((Path(__file__).parent / "formats").glob("*.txt")):
+        total.update(hashlib.sha256(names.read_bytes()).digest())
     return total.hexdigest()
 
 

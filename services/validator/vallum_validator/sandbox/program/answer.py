@@ -20,6 +20,7 @@ from vallum_validator.sandbox.frames import (
     encode,
     sizes,
 )
+from vallum_validator.sandbox.program.hold import hold, lacking
 from vallum_validator.sandbox.program.rows import Input, Model, Rows
 
 _TCP_DISCARD_PORT: Final = 9
@@ -96,8 +97,11 @@ def _hello(_work: _Work, request: Frame) -> _Reply:
     """Before anything is opened: set what limits a plain process needs, and try what must not be possible."""
     for name, limit in request.head["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
+    if not request.head.get("confined"):
+        return {"reached": []}, {}
+    hold()
     probes = {"files outside its own": _reaches_files, "the network": _reaches_network}
-    return {"reached": [what for what, probe in probes.items() if probe()]}, {}
+    return {"reached": [*(what for what, probe in probes.items() if probe()), *lacking()]}, {}
 
 
 def _reaches_files() -> bool:
@@ -186,6 +190,24 @@ def _predict(work: _Work, request: Frame) -> _Reply:
     return {}, {name: array for name, array in answer.items() if array is not None}
 
 
+def _reference(_work: _Work, request: Frame) -> _Reply:
+    import numpy as np
+
+    from vallum_validator.sandbox.program.reference import read
+
+    return {}, {"lines": np.array(read(request.head["path"], request.head["format"]), dtype=object)}
+
+
+def _structure(work: _Work, _request: Frame) -> _Reply:
+    return {}, _model(work, ORIGINAL).structure()
+
+
+def _bound(_work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.bounds import bounds
+
+    return {}, bounds(request.arrays, int(request.head["steps"]))
+
+
 def _rows(work: _Work, request: Frame) -> Rows:
     return Rows(work.inputs, request.arrays["numbers"], request.arrays["codes"])
 
@@ -206,4 +228,7 @@ _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "describe": _describe,
     "train": _train,
     "predict": _predict,
+    "reference": _reference,
+    "structure": _structure,
+    "bound": _bound,
 }

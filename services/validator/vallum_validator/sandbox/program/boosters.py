@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from vallum_validator.sandbox.frames import Array
-from vallum_validator.sandbox.program.rows import Input, Rows
+from vallum_validator.sandbox.program.rows import CATEGORICAL, Input, Rows
 
 _XGBOOST_CLASSES: Final = ("binary:logistic", "multi:softprob", "multi:softmax", "binary:hinge")
 _LIGHTGBM_CLASSES: Final = ("binary", "multiclass", "multiclassova", "cross_entropy")
@@ -38,6 +39,7 @@ class Booster:
         self.form = form
         self.booster: Any
         self.booster, self.objective, names = _READERS[form](Path(path))
+        self._inputs = tuple(inputs)
         self._regression = regression
         self._check_objective()
         _check_names(names, [one.name for one in inputs])
@@ -56,6 +58,18 @@ class Booster:
         probabilities = answer if answer.ndim == 2 else np.stack([1.0 - answer, answer], axis=1)
         labels = probabilities.argmax(axis=1).astype(np.int64)
         return {"labels": labels, "probabilities": probabilities, "classes": np.arange(probabilities.shape[1])}
+
+    def structure(self) -> Mapping[str, Array]:
+        """Return the trees of the booster, its classes 0 to k-1 as in its answers."""
+        from vallum_validator.sandbox.program.tree_readers import read_trees
+        from vallum_validator.sandbox.program.trees import Column, described
+
+        ensemble = read_trees(self.booster)
+        columns = [
+            Column(place, (*map(float, range(len(one.values))), np.nan) if one.type == CATEGORICAL else None)
+            for place, one in enumerate(self._inputs)
+        ]
+        return described(columns, replace(ensemble, classes=np.arange(len(ensemble.base))))
 
     def _check_objective(self) -> None:
         of_classes = self.objective in (*_XGBOOST_CLASSES, *_LIGHTGBM_CLASSES)

@@ -46,6 +46,7 @@ class Converted:
             self._has_scores = not regression and hasattr(model.estimator, "predict_proba")
         else:
             raise ValueError("it is ONNX already")
+        self._original = model
         self._model = OnnxModel(content, inputs, regression=regression)
 
     def predict(self, rows: Rows) -> Mapping[str, Array | None]:
@@ -61,6 +62,10 @@ class Converted:
             # Where a classifier has no probabilities its converter puts decision values.
             answer.pop("probabilities", None)
         return answer
+
+    def structure(self) -> Mapping[str, Array]:
+        """Return the trees of the model itself, which are what is reasoned about."""
+        return self._original.structure()
 
 
 def _from_booster(model: Booster, width: int) -> bytes:

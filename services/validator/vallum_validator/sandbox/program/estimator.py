@@ -87,6 +87,17 @@ class Estimator:
         probabilities = np.asarray(self._estimator.predict_proba(frame), dtype=np.float64)
         return {"labels": travelling(labels), "probabilities": probabilities, "classes": self._classes()}
 
+    def structure(self) -> Mapping[str, Array]:
+        """Return the trees of the estimator, through what a pipeline does before them."""
+        from vallum_validator.sandbox.program.tree_columns import first_columns, through
+        from vallum_validator.sandbox.program.tree_readers import read_trees
+        from vallum_validator.sandbox.program.trees import described
+
+        steps = getattr(self._estimator, "steps", [("", self._estimator)])
+        ensemble = read_trees(steps[-1][1])
+        names = [one.name for one in self._inputs]
+        return described(through(steps[:-1], first_columns(self._inputs), self._inputs, names), ensemble)
+
     def _classes(self) -> Array | None:
         classes = getattr(self._estimator, "classes_", None)
         return None if classes is None or self._regression else travelling(np.asarray(classes))

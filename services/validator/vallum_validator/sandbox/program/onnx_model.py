@@ -47,6 +47,7 @@ class OnnxModel:
         options.use_deterministic_compute = True
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._content = content
         self._features = tuple(inputs)
         self._regression = regression
         self._tensors = self._session.get_inputs()
@@ -63,6 +64,25 @@ class OnnxModel:
         if not isinstance(fixed, int):
             return self._read(self._session.run(self._outputs, feed))
         return self._read(self._run_fixed(feed, fixed, len(rows)))
+
+    def structure(self) -> Mapping[str, Array]:
+        """Return the trees in the graph, through what it does before them."""
+        from vallum_validator.sandbox.program.onnx_trees import read_onnx
+        from vallum_validator.sandbox.program.trees import NoTrees, described
+
+        place = {one.name: index for index, one in enumerate(self._features)}
+        whole = [one.name for one in self._features if one.type != "number"]
+        rounded = {self._inputs.get(name) for name in whole} if self._by_name else set()
+        for tensor in self._tensors:
+            if tensor.type not in ("tensor(float)", "tensor(double)", "tensor(string)") and tensor.name not in rounded:
+                raise NoTrees(f"input {tensor.name!r} is of type {tensor.type}, which rounds")
+        feeds = (
+            {tensor: [place[name]] for name, tensor in self._inputs.items()}
+            if self._by_name
+            else {self._tensors[0].name: list(range(len(self._features)))}
+        )
+        single = any(tensor.type == "tensor(float)" for tensor in self._tensors)
+        return described(*read_onnx(self._content, self._features, feeds, single=single))
 
     def _takes_columns(self) -> bool:
         """Whether there is one input per feature; otherwise there must be one matrix of them all."""

@@ -79,6 +79,9 @@ class Model(Protocol):
     def predict(self, rows: Rows) -> Mapping[str, Array | None]:
         """Return `labels` (rows,), and where the model gives them `probabilities` (rows, classes) and `classes`."""
 
+    def structure(self) -> Mapping[str, Array]:
+        """Return the trees the model is made of, see `trees.described`; raises `NoTrees` where it is not."""
+
 
 def travelling(labels: Any) -> Array:
     """Return a flat array of labels in a type that travels: int64, float64 or text; truth becomes text."""

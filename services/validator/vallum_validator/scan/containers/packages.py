@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from vallum_common.errors import Invalid
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context
 from vallum_validator.scan.formats.skops import SCHEMA, inspect_skops
 from vallum_validator.scan.formats.torch import inspect_torch_zip, is_torch_zip
 
+_PT2_MARK: Final = "archive_format"
+
 
 def inspect_zip(data: memoryview, context: Context) -> str:
     """Open the archive and inspect it as what its members say it is."""
     archive = ZipArchive(data, context)
     names = archive.names
+    if any(name.rpartition("/")[2] == _PT2_MARK for name in names):
+        context.report("file.unsupported", "an archive of torch.export (pt2) cannot be judged here")
     if SCHEMA in names:
         inspect_skops(archive, context)
         return "skops"
     if is_torch_zip(names):
         return inspect_torch_zip(archive, context)
     found = _inspect_members(archive, context)
-    if "config.json" in names and found.get("config.json") == "keras-config":
+    if found.get("config.json") == "keras-config":
         return "keras"
     return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
 
@@ -29,7 +35,7 @@ def _inspect_members(archive: ZipArchive, context: Context) -> dict[str, str]:
     found = {}
     for entry in archive.entries:
         inside = context.enter(entry.name)
-        if entry.name.endswith("/") and entry.size == 0:
+        if entry.name.endswith("/") and not entry.size and not entry.compressed:
             continue
         try:
             content = archive.read(entry)

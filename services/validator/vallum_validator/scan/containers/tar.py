@@ -9,8 +9,12 @@ from vallum_validator.scan.containers.zip import check_name
 from vallum_validator.scan.context import Context, shown
 
 _BLOCK: Final = 512
-_FILE, _FOLDER, _LONG_NAME, _PAX, _PAX_GLOBAL = (b"0", b"\0"), b"5", b"L", b"x", b"g"
+_FILE, _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = (b"0", b"\0", b"7"), b"5", b"L", b"K", b"x", b"g"
 _LINKS: Final = frozenset({b"1", b"2", b"3", b"4", b"6"})
+_MAX_PADDING: Final = 64 * _BLOCK
+_PAX_KEYS: Final = frozenset(
+    {"path", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "size", "comment", "hdrcharset", "charset"}
+)
 
 
 def is_tar(data: memoryview) -> bool:
@@ -32,19 +36,26 @@ def inspect_tar(data: memoryview, context: Context) -> str:
         content = data[offset + _BLOCK : offset + _BLOCK + size]
         if len(content) < size:
             raise Invalid(f"the member at offset {offset} is cut")
+        following = offset + _BLOCK + -(-size // _BLOCK) * _BLOCK
+        _check_padding(data[offset + _BLOCK + size : following], offset, context)
         name, name_override = name_override or _name(header), ""
         if kind == _LONG_NAME:
             name_override = _text(bytes(content))
         elif kind == _PAX:
-            name_override = _pax_path(bytes(content))
-        elif kind not in (_FOLDER, _PAX_GLOBAL):
+            name_override = _pax_path(bytes(content), offset, context)
+        elif kind not in (_PAX_GLOBAL, _LONG_LINK):
             _member(name, kind, content, offset, context)
-            if name in seen:
+            plain = name.rstrip("/").removeprefix("./").casefold()
+            if plain in seen:
                 context.report("archive.duplicate", f"two members are named {shown(name)}", offset)
-            seen.add(name)
-        offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
-    if any(bytes(data[offset : offset + 64 * _BLOCK])) or len(data) - offset > 64 * _BLOCK:
+            seen.add(plain)
+        offset = following
+    if offset + _BLOCK > len(data):
+        raise Invalid(f"the archive is cut at {len(data)} bytes: it has no end")
+    if any(bytes(data[offset : offset + _MAX_PADDING])) or len(data) - offset > _MAX_PADDING:
         context.report("file.polyglot", f"{len(data) - offset} bytes follow the archive", offset)
+    if not seen:
+        context.report("file.empty", "the archive has no members")
     return "tar"
 
 
@@ -52,10 +63,18 @@ def _member(name: str, kind: bytes, content: memoryview, offset: int, context: C
     check_name(name, context, offset)
     if kind in _LINKS:
         context.report("archive.link", f"{shown(name)} is a link or device", offset)
+    elif kind == _FOLDER:
+        if len(content):
+            context.report("file.polyglot", f"the folder {shown(name)} has {len(content)} bytes", offset)
     elif kind in _FILE:
         context.inspect(content, context.enter(name))
     else:
         context.report("file.unsupported", f"{shown(name)} has the tar type {kind!r}", offset)
+
+
+def _check_padding(padding: memoryview, offset: int, context: Context) -> None:
+    if any(padding):
+        context.report("file.polyglot", "bytes hide in the padding of a member", offset)
 
 
 def _checksum_holds(header: bytes) -> bool:
@@ -70,9 +89,12 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(field, "big") & ((1 << 95) - 1)
     try:
-        return int(_text(field).strip() or "0", 8)
+        number = int(_text(field).strip() or "0", 8)
     except ValueError as error:
         raise Invalid(f"the size {field!r} is no octal number") from error
+    if number < 0:
+        raise Invalid(f"the size {field!r} is negative")
+    return number
 
 
 def _name(header: bytes) -> str:
@@ -84,9 +106,17 @@ def _text(field: bytes) -> str:
     return str(field.partition(b"\0")[0], "utf-8", "surrogateescape")
 
 
-def _pax_path(content: bytes) -> str:
-    for line in content.split(b"\n"):
-        key, _, value = line.partition(b" ")[2].partition(b"=")
+def _pax_path(content: bytes, offset: int, context: Context) -> str:
+    """The path in extended headers; a size in them would move everything that follows."""
+    path, rest = "", content
+    while rest:
+        length, _, _ = rest.partition(b" ")
+        if not length.isdigit() or not len(length) < int(length) <= len(rest):
+            raise Invalid(f"the extended header at offset {offset} is broken")
+        record, rest = rest[len(length) + 1 : int(length)], rest[int(length) :]
+        key, _, value = record.rstrip(b"\n").partition(b"=")
         if key == b"path":
-            return str(value, "utf-8", "surrogateescape")
-    return ""
+            path = str(value, "utf-8", "surrogateescape")
+        elif key == b"size" or str(key, "utf-8", "replace") not in _PAX_KEYS:
+            context.report("file.unsupported", f"the extended header {shown(key)} cannot be judged here", offset)
+    return path

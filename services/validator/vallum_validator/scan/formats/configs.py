@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, shown
-from vallum_validator.scan.formats.templates import inspect_template
+from vallum_validator.scan.formats.keras import inspect_node, is_keras
+from vallum_validator.scan.formats.metadata import declare
+from vallum_validator.scan.formats.templates import has_blocks, inspect_template, search_template
+from vallum_validator.scan.pickled.values import Grade
 
-_REMOTE: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
+_REMOTE: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "custom_pipeline"})
 _TEMPLATE_KEYS: Final = frozenset({"chat_template", "template", "prompt_template"})
-_KERAS_MODULES: Final = re.compile(
-    r"(keras|keras_hub|keras_cv|keras_nlp|tf_keras|tensorflow\.keras|builtins)(\.[\w.]+)?$"
+_PIPELINE: Final = frozenset(
+    {"diffusers", "transformers", "onnxruntime", "optimum", "stable_diffusion", "latent_diffusion", "pipelines"}
 )
-_KERAS_CODE: Final = frozenset(
-    {"Lambda", "TFSMLayer", "PyFunc", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "OpLambda"}
-)
-_KERAS_DENIED: Final = re.compile(
-    r"\b(get_file|load_model|run_in_background|utils\.file_utils|numerical_utils\.eval)\b"
-)
-_CODE_BYTES: Final = ("__lambda__", "__code__")
+"""Where the parts of a diffusers pipeline come from; any other is a module of the author's own."""
+_TARGET: Final = "_target_"
 
 
-def inspect_config(document: Any, context: Context) -> str:
-    """Walk a JSON document; returns `keras-config` where it describes a Keras model, else `json`."""
-    is_keras = isinstance(document, dict) and "class_name" in document and "config" in document
-    for key, node in _nodes(document):
+def inspect_config(document: Any, context: Context, *, keras: bool = False) -> str:
+    """Walk a JSON document.
+
+    Args:
+        document: as it was parsed.
+        context: where findings go.
+        keras: whether Keras reads it, whatever its outermost node looks like.
+
+    Returns:
+        `keras-config` where it describes a Keras model, `xgboost`, `notebook` or else `json`.
+    """
+    keras = keras or is_keras(document)
+    for key, node in nodes(document):
         if isinstance(node, dict):
-            _node(node, context, is_keras=is_keras)
-        elif isinstance(node, str) and (key in _TEMPLATE_KEYS or "{%" in node):
-            inspect_template(node, context)
-    if is_keras:
+            _node(node, context)
+            if keras:
+                inspect_node(node, context)
+        elif isinstance(node, str) and has_blocks(node):
+            (inspect_template if key in _TEMPLATE_KEYS else search_template)(node, context)
+    if not isinstance(document, dict):
+        return "json"
+    declare(document, context)
+    if keras:
         return "keras-config"
-    return "xgboost" if isinstance(document, dict) and {"learner", "version"} <= document.keys() else "json"
+    if {"nbformat", "cells"} <= document.keys():
+        context.report("file.program", "the document is a notebook")
+        return "notebook"
+    return "xgboost" if {"learner", "version"} <= document.keys() else "json"
 
 
-def _nodes(document: Any) -> Iterator[tuple[str, Any]]:
+def inspect_strings(document: Any, context: Context) -> None:
+    """Look into the text of metadata, which may hold a template."""
+    for key, node in nodes(document):
+        if isinstance(node, str) and has_blocks(node):
+            (inspect_template if "chat_template" in key else search_template)(node, context)
+
+
+def nodes(document: Any) -> Iterator[tuple[str, Any]]:
+    """Every node of a document with the key it lies under, of a list that of the list."""
     pending = [("", document)]
     while pending:
         key, node = pending.pop()
@@ -47,32 +70,29 @@ def _nodes(document: Any) -> Iterator[tuple[str, Any]]:
             pending.extend((key, item) for item in node)
 
 
-def _node(node: dict[str, Any], context: Context, *, is_keras: bool) -> None:
+def _node(node: dict[str, Any], context: Context) -> None:
     for key in _REMOTE & node.keys():
         if node[key]:
             context.report("config.remote-code", f"{key}: {shown(node[key])}")
-    if is_keras:
-        _keras_node(node, context)
+    if isinstance(node.get(_TARGET), str):
+        inspect_target(node[_TARGET], context)
+    if node.get("lc") == 1 and node.get("type") == "constructor":
+        context.report("config.remote-code", f"a LangChain object is built: {shown(node.get('id'))}")
+    if "_diffusers_version" in node:
+        _pipeline(node, context)
 
 
-def _keras_node(node: dict[str, Any], context: Context) -> None:
-    name, module = node.get("class_name"), node.get("module")
-    if not isinstance(name, str):
-        return
-    if name in _CODE_BYTES or name in _KERAS_CODE or name.rpartition(">")[2] in _KERAS_CODE:
-        context.report("config.program", f"the layer {shown(name)} runs code that the file carries or names")
-    elif isinstance(module, str) and not _KERAS_MODULES.match(module):
-        known = module.partition(".")[0] in ("os", "sys", "subprocess", "builtins", "importlib", "posix", "shutil")
-        context.report(
-            "config.program" if known else "keras.module-unknown", f"{shown(f'{module}.{name}')} is no part of Keras"
-        )
-    elif _KERAS_DENIED.search(f"{module}.{name}") or (
-        module == "builtins" and name not in ("slice", "dict", "tuple", "list")
-    ):
-        context.report("config.program", f"{shown(f'{module}.{name}')} is not part of a model (CVE-2025-1550)")
-    elif name == "function" or (">" in name and module is None) or node.get("registered_name") not in (None, name, ""):
-        registered = node.get("registered_name")
-        if isinstance(registered, str) and registered.partition(">")[0] not in ("", "keras", "Custom", registered):
-            context.report("keras.module-unknown", f"{shown(registered)} is registered by another package")
-        elif isinstance(registered, str) and registered.startswith("Custom>"):
-            context.report("keras.module-unknown", f"{shown(registered)} is code of the author's own")
+def inspect_target(target: str, context: Context, offset: int | None = None) -> None:
+    """Report what `hydra.utils.instantiate` would call: any callable at all (CVE-2025-23304)."""
+    module, _, name = target.rpartition(".")
+    denied = allowlist.shipped().grade(module or "builtins", name) is Grade.DENIED
+    context.report("config.program" if denied else "config.remote-code", f"{_TARGET} calls {shown(target)}", offset)
+
+
+def _pipeline(node: dict[str, Any], context: Context) -> None:
+    for key, value in node.items():
+        parts = value if isinstance(value, list) and len(value) == 2 else ()
+        library = parts[0] if parts else None
+        named = all(isinstance(part, str) for part in parts) and (key == "_class_name" or not key.startswith("_"))
+        if parts and named and library not in _PIPELINE:
+            context.report("config.remote-code", f"{key} is taken from the module {shown(library)}")

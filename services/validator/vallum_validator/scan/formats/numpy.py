@@ -16,6 +16,7 @@ from vallum_validator.scan.reader import Reader
 
 MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 64 * 1024
+_MAX_EMPTY: Final = 1_000_000
 _DTYPE: Final = re.compile(r"[<>|=]?([?biufcmMSUVOT])([0-9]{0,9})(\[.{1,20}\])?$")
 
 
@@ -42,6 +43,8 @@ def _array(data: memoryview, offset: int, context: Context) -> int:
     itemsize, objects, shape = _header(reader.text(length, "utf-8" if major == 3 else "latin-1"))
     if objects:
         return follow(data, reader.offset, Judge(context, allowlist.shipped()), context)
+    if not itemsize and math.prod(shape) > _MAX_EMPTY:
+        raise Invalid(f"an array of {math.prod(shape)} elements without bytes")
     reader.take(math.prod(shape) * itemsize)
     return reader.offset
 

@@ -1,27 +1,52 @@
-"""ONNX: operators of known domains, tensors with their data inside, sizes that the file can hold.
+"""ONNX: operators of known domains, tensors with exactly their data inside, and no field that no reader knows.
 
 The graph is walked on the wire format; nothing is built, and neither `onnx` nor a runtime is called.
 """
 
 from __future__ import annotations
 
+import collections
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.protobuf import LENGTH, Field, fields, varints
+from vallum_validator.scan.formats.text import is_text
 
 _DOMAINS: Final = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft",
      "com.microsoft.nchwc", "com.microsoft.experimental", "com.ms.internal.nhwc"}
 )  # fmt: skip
 _FOREIGN_CODE: Final = frozenset(
-    {"PythonOp", "PythonOpGrad", "ATen", "EPContext", "PyOp", "PyCustomOp", "TritonOp", "ExternalCustomOp"}
+    {"PythonOp", "PythonOpGrad", "ATen", "ATenGrad", "EPContext", "PyOp", "PyCustomOp", "TritonOp", "ExternalCustomOp"}
 )
-_MODEL_FIELDS: Final = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
+_KNOWN: Final[Mapping[str, frozenset[int]]] = {
+    "model": frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26}),
+    "graph": frozenset({1, 2, 5, 10, 11, 12, 13, 14, 15, 16}),
+    "node": frozenset(range(1, 11)),
+    "attribute": frozenset({*range(1, 12), 13, 14, 15, 20, 21, 22, 23}),
+    "tensor": frozenset({*range(1, 15), 16}),
+    "sparse tensor": frozenset({1, 2, 3}),
+    "function": frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}),
+    "training": frozenset({1, 2, 3, 4}),
+    "value": frozenset({1, 2, 3, 4}),
+    "type": frozenset({1, 4, 5, 6, 7, 8, 9}),
+}
+"""Field numbers of each message. Source: onnx 1.23, `onnx.proto`."""
+_WIDTHS: Final = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 14: 8, 15: 16, 16: 2,
+                  17: 1, 18: 1, 19: 1, 20: 1, 24: 1}  # fmt: skip
+_PACKED: Final = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}
+"""Bytes per element of a data type, and elements per byte of those that are smaller. Source: as above."""
+_FLOAT_DATA, _STRING_DATA, _RAW, _DOUBLE_DATA = 4, 6, 9, 10
+_MAX_VARINT: Final = 10
+_LARGE: Final = 64 * 1024
+_MESSAGES: Final = _KNOWN["model"] - {1, 5}
+"""The fields of a model that are no numbers."""
+_TEXTS: Final = frozenset({2, 3, 4, 6})
 _MAX_DEPTH: Final = 60
 _MAX_ELEMENTS: Final = 1 << 31
 
@@ -31,7 +56,7 @@ def is_onnx(data: memoryview) -> bool:
     seen: set[int] = set()
     try:
         for entry in fields(data):
-            if entry.number not in _MODEL_FIELDS or (entry.number in (7, 8) and entry.wire != LENGTH):
+            if entry.number not in _KNOWN["model"] or (entry.number in _MESSAGES) != (entry.wire == LENGTH):
                 return False
             seen.add(entry.number)
     except Invalid:
@@ -41,27 +66,168 @@ def is_onnx(data: memoryview) -> bool:
 
 @dataclass(slots=True)
 class _Walk:
-    context: Context
-    functions: set[tuple[str, str]] = field(default_factory=set)
+    """What is told of each part on the way.
+
+    Args:
+        operator: gets domain and name of every node.
+        tensor: gets the bytes of every tensor.
+        unknown: gets what message has a field that is not known, and its number.
+    """
+
+    operator: Callable[[str, str], object]
+    tensor: Callable[[memoryview], object]
+    unknown: Callable[[str, int], object] = field(default=lambda _what, _number: None)
+
+    def parts(self, what: str, data: memoryview) -> Iterator[Field]:
+        """The known fields of a message."""
+        known = _KNOWN[what]
+        for entry in fields(data):
+            if entry.number in known:
+                yield entry
+            else:
+                self.unknown(what, entry.number)
+
+    def model(self, data: memoryview) -> None:
+        """Walk the graph with its subgraphs, functions and tensors."""
+        for entry in self.parts("model", data):
+            if entry.number == 7:
+                self.graph(entry.data, 0)
+            elif entry.number == 25:
+                self.function(entry.data)
+            elif entry.number == 20:
+                for part in self.parts("training", entry.data):
+                    if part.number in (1, 2) and part.wire == LENGTH:
+                        self.graph(part.data, 0)
+
+    def function(self, data: memoryview) -> None:
+        """Walk the nodes of a function and the defaults of its attributes."""
+        for entry in self.parts("function", data):
+            if entry.number == 7:
+                self.node(entry.data, 0)
+            elif entry.number == 11:
+                self.attribute(entry.data, 0)
+
+    def graph(self, data: memoryview, depth: int) -> None:
+        """Walk nodes and initializers."""
+        if depth > _MAX_DEPTH:
+            raise Exhausted(f"subgraphs are nested deeper than {_MAX_DEPTH} levels")
+        for entry in self.parts("graph", data):
+            if entry.number == 1:
+                self.node(entry.data, depth)
+            elif entry.number == 5:
+                self.tensor(entry.data)
+            elif entry.number == 15:
+                self.sparse(entry.data)
+            elif entry.number in (11, 12, 13):
+                for part in self.parts("value", entry.data):
+                    if part.number == 2 and part.wire == LENGTH:
+                        collections.deque(self.parts("type", part.data), maxlen=0)
+
+    def node(self, data: memoryview, depth: int) -> None:
+        """Tell the operator, and walk what its attributes hold."""
+        operator, domain = "", ""
+        for entry in self.parts("node", data):
+            if entry.number == 4:
+                operator = entry.text
+            elif entry.number == 7:
+                domain = entry.text
+            elif entry.number == 5:
+                self.attribute(entry.data, depth)
+        self.operator(domain, operator)
+
+    def attribute(self, data: memoryview, depth: int) -> None:
+        """Walk graphs and tensors in an attribute."""
+        for entry in self.parts("attribute", data):
+            if entry.number in (6, 11):
+                self.graph(entry.data, depth + 1)
+            elif entry.number in (5, 10):
+                self.tensor(entry.data)
+            elif entry.number in (22, 23):
+                self.sparse(entry.data)
+
+    def sparse(self, data: memoryview) -> None:
+        """Walk the two tensors of a sparse one."""
+        for entry in self.parts("sparse tensor", data):
+            if entry.number in (1, 2):
+                self.tensor(entry.data)
 
 
 def inspect_onnx(data: memoryview, context: Context) -> str:
-    """Walk the graph with its subgraphs, functions and tensors."""
-    walk = _Walk(context)
-    model = list(fields(data))
-    for entry in model:
-        if entry.number == 25 and entry.wire == LENGTH:
-            walk.functions.add(_function_name(entry.data))
-    for entry in model:
-        if entry.number == 7:
-            _graph(entry.data, walk, 0)
-        elif entry.number == 25:
-            _function(entry.data, walk)
-        elif entry.number == 20:
-            for part in fields(entry.data):
-                if part.number in (1, 2) and part.wire == LENGTH:
-                    _graph(part.data, walk, 0)
+    """Judge every operator and tensor of the model."""
+    functions = _functions(data)
+    for entry in fields(data):
+        if entry.number in _TEXTS and not is_text(entry.data):
+            context.report("file.polyglot", f"field {entry.number} of the model must be text", entry.offset)
+    declare(dict(pair for entry in fields(data) if entry.number == 14 for pair in _key_value(entry.data)), context)
+
+    def operator(domain: str, name: str) -> None:
+        if (domain, name) not in functions and (domain not in _DOMAINS or name in _FOREIGN_CODE):
+            context.report("onnx.operator-unknown", f"operator {shown(name)} of domain {shown(domain)}")
+
+    def unknown(what: str, number: int) -> None:
+        context.report("file.polyglot", f"a {what} has field {number}, which no reader knows")
+
+    _Walk(operator, lambda tensor: _tensor(tensor, context), unknown).model(data)
+    _check_ends(functions)
     return "onnx"
+
+
+def text_of(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The model without the data of large tensors, part by part; each with the offset 0."""
+    for entry in fields(data):
+        if entry.number != 7 or entry.wire != LENGTH:
+            yield 0, entry.data
+            continue
+        for part in fields(entry.data):
+            if part.number != 5 or len(part.data) < _LARGE:
+                yield 0, part.data
+            else:
+                yield from ((0, piece.data) for piece in fields(part.data) if piece.number not in (4, 5, 7, 9, 10, 11))
+
+
+def inventory(data: memoryview) -> Iterator[str]:
+    """What is in the model, a line each: operators, and tensors with name, type and shape."""
+    lines: list[str] = []
+
+    def tensor(part: memoryview) -> None:
+        name, kind, shape = "", 0, list[int]()
+        for entry in fields(part):
+            if entry.number == 1:
+                shape += varints(entry)
+            elif entry.number == 2:
+                kind = entry.value
+            elif entry.number == 8:
+                name = entry.text
+        lines.append(f"tensor {name} {kind} {shape}")
+
+    _Walk(lambda domain, name: lines.append(f"operator {domain} {name}"), tensor).model(data)
+    yield from lines
+
+
+_Name = tuple[str, str]
+
+
+def _functions(data: memoryview) -> dict[_Name, set[_Name]]:
+    """The functions of the model itself, and which operators each is made of."""
+    found: dict[_Name, set[_Name]] = {}
+    for entry in fields(data):
+        if entry.number == 25 and entry.wire == LENGTH:
+            _Walk(_adder(found.setdefault(_function_name(entry.data), set())), lambda _: None).function(entry.data)
+    return found
+
+
+def _adder(used: set[_Name]) -> Callable[[str, str], object]:
+    return lambda domain, name: used.add((domain, name))
+
+
+def _check_ends(functions: dict[_Name, set[_Name]]) -> None:
+    """A runtime puts functions in the place of their calls, which never ends where one calls itself."""
+    open_ones = dict(functions)
+    while ended := [name for name, used in open_ones.items() if not used & open_ones.keys()]:
+        for name in ended:
+            del open_ones[name]
+    if open_ones:
+        raise Invalid(f"the function {shown(next(iter(open_ones))[1])} of the model calls itself")
 
 
 def _function_name(data: memoryview) -> tuple[str, str]:
@@ -74,76 +240,48 @@ def _function_name(data: memoryview) -> tuple[str, str]:
     return domain, name
 
 
-def _function(data: memoryview, walk: _Walk) -> None:
-    for entry in fields(data):
-        if entry.number == 7:
-            _node(entry.data, walk, 0)
-        elif entry.number == 11:
-            _attribute(entry.data, walk, 0)
-
-
-def _graph(data: memoryview, walk: _Walk, depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise Exhausted(f"subgraphs are nested deeper than {_MAX_DEPTH} levels")
-    for entry in fields(data):
-        if entry.number == 1:
-            _node(entry.data, walk, depth)
-        elif entry.number == 5:
-            _tensor(entry.data, walk)
-        elif entry.number == 15:
-            _sparse(entry.data, walk)
-
-
-def _node(data: memoryview, walk: _Walk, depth: int) -> None:
-    operator, domain = "", ""
-    attributes: list[Field] = []
-    for entry in fields(data):
-        if entry.number == 4:
-            operator = entry.text
-        elif entry.number == 7:
-            domain = entry.text
-        elif entry.number == 5:
-            attributes.append(entry)
-    for attribute in attributes:
-        _attribute(attribute.data, walk, depth)
-    if (domain, operator) in walk.functions:
-        return
-    if domain not in _DOMAINS or operator in _FOREIGN_CODE:
-        walk.context.report("onnx.operator-unknown", f"operator {shown(operator)} of domain {shown(domain)}")
-
-
-def _attribute(data: memoryview, walk: _Walk, depth: int) -> None:
-    for entry in fields(data):
-        if entry.number in (6, 11):
-            _graph(entry.data, walk, depth + 1)
-        elif entry.number in (5, 10):
-            _tensor(entry.data, walk)
-        elif entry.number in (22, 23):
-            _sparse(entry.data, walk)
-
-
-def _sparse(data: memoryview, walk: _Walk) -> None:
-    for entry in fields(data):
-        if entry.number in (1, 2):
-            _tensor(entry.data, walk)
-
-
-def _tensor(data: memoryview, walk: _Walk) -> None:
+def _tensor(data: memoryview, context: Context) -> None:
     shape: list[int] = []
-    held = location = 0
+    held: dict[int, int] = {}
+    kind = location = 0
     for entry in fields(data):
         if entry.number == 1:
             shape += varints(entry)
+        elif entry.number == 2:
+            kind = entry.value
         elif entry.number in (4, 5, 6, 7, 9, 10, 11):
-            held += len(entry.data) or 8
+            held[entry.number] = held.get(entry.number, 0) + (len(entry.data) or 1)
         elif entry.number == 13:
-            _external(entry.data, walk.context)
+            _external(entry.data, context)
         elif entry.number == 14:
             location = entry.value
-    elements = math.prod(shape)
+        elif entry.number not in _KNOWN["tensor"]:
+            context.report("file.polyglot", f"a tensor has field {entry.number}, which no reader knows")
+    if not location:
+        _size(math.prod(shape), kind, held, context)
+
+
+def _size(elements: int, kind: int, held: dict[int, int], context: Context) -> None:
+    """Hold the bytes of a tensor against its shape."""
+    total = sum(held.values())
     # A packed varint takes a byte or more, so eight times the bytes held is never less than what is really there.
-    if not location and elements > min(_MAX_ELEMENTS, 8 * held + 1024):
-        walk.context.report("onnx.size-bomb", f"a tensor of shape {shown(shape)} has {held} bytes of data")
+    if elements < 0 or elements > min(_MAX_ELEMENTS, 8 * total + 1024):
+        context.report("onnx.size-bomb", f"a tensor of {elements} elements has {total} bytes of data")
+    elif len(held) > 1:
+        message = f"a tensor keeps its data in the fields {sorted(held)}, of which readers take one"
+        context.report("onnx.tensor-size", message)
+    elif _STRING_DATA not in held and not _fits(elements, kind, held):
+        context.report("onnx.tensor-size", f"a tensor of {elements} elements of type {kind} has {total} bytes of data")
+
+
+def _fits(elements: int, kind: int, held: dict[int, int]) -> bool:
+    if _RAW in held:
+        known = kind in _WIDTHS or kind in _PACKED
+        return known and held[_RAW] == (elements * _WIDTHS.get(kind, 0) or -(-elements // _PACKED.get(kind, 1)))
+    for number, width in ((_FLOAT_DATA, 4), (_DOUBLE_DATA, 8)):
+        if number in held:
+            return held[number] in (elements * width, 2 * elements * width)
+    return sum(held.values()) <= _MAX_VARINT * elements
 
 
 def _external(data: memoryview, context: Context) -> None:

@@ -1,11 +1,12 @@
-"""Parquet: a table of data. Magic at both ends, and a footer that is one complete thrift structure."""
+"""Parquet: a table. Magic at both ends, a footer that can be read to its end, and nothing beside the columns."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from vallum_common.errors import Invalid
-from vallum_validator.scan.context import Context
+from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.protobuf import varint
 
 MAGIC: Final = b"PAR1"
@@ -13,60 +14,116 @@ _FIXED: Final = {1: 0, 2: 0, 3: 1, 7: 8, 13: 16}
 _INTEGERS: Final = frozenset({4, 5, 6})
 _BINARY, _LIST, _SET, _MAP, _STRUCT = 8, 9, 10, 11, 12
 _MAX_DEPTH: Final = 32
+_ROW_GROUPS, _COLUMNS, _FILE_PATH, _COLUMN = 4, 1, 1, 3
+_PACKED_SIZE, _DATA, _INDEX, _DICTIONARY = 7, 9, 10, 11
+_RANGES: Final = ((4, 5), (6, 7))
+"""Fields of a column chunk with offset and length of its indexes. Source: apache/parquet-format, parquet.thrift."""
+_BLOOM: Final = (14, 15)
 
 
 def inspect_parquet(data: memoryview, context: Context) -> str:
-    """Check the frame of the file and that its footer can be read to the end."""
+    """Check the frame of the file, its footer, and that columns and their indexes fill what is before it."""
     length = int.from_bytes(data[-8:-4], "little")
     if len(data) < 12 or bytes(data[-4:]) != MAGIC or not 0 < length <= len(data) - 12:
         raise Invalid(f"a parquet file ends with the length of its footer and PAR1, got {bytes(data[-8:])!r}")
-    footer = data[len(data) - 8 - length : len(data) - 8]
-    end = _struct(footer, 0, 0)
+    begin = len(data) - 8 - length
+    footer, end = _struct(data[begin : len(data) - 8], 0, 0)
     if end != length:
-        context.report("file.polyglot", f"{length - end} bytes follow the footer", len(data) - 8 - length + end)
+        context.report("file.polyglot", f"{length - end} bytes follow the footer", begin + end)
+    position = len(MAGIC)
+    for start, stop in sorted([*_ranges(footer, context), (begin, begin)]):
+        if start > position:
+            message = f"{start - position} bytes belong to no column"
+            context.report("file.polyglot", message, position)
+        position = max(position, stop)
+    if position > begin:
+        context.report("format.broken", f"a column ends at {position}, the footer begins at {begin}", begin)
     return "parquet"
 
 
-def _struct(data: memoryview, offset: int, depth: int) -> int:
+def _ranges(footer: dict[int, Any], context: Context) -> Iterator[tuple[int, int]]:
+    """Where columns and what belongs to them lie."""
+    for group in _list(footer, _ROW_GROUPS):
+        for chunk in _list(group, _COLUMNS):
+            if not isinstance(chunk, dict):
+                raise Invalid("a column of a parquet file is no structure")
+            if _FILE_PATH in chunk:
+                context.report("config.file", f"a column is read from {shown(chunk[_FILE_PATH])}")
+            for offset, size in _RANGES:
+                yield from _range(chunk, (offset,), size)
+            column = chunk.get(_COLUMN)
+            if isinstance(column, dict):
+                yield from _range(column, (_DICTIONARY, _INDEX, _DATA), _PACKED_SIZE)
+                yield from _range(column, _BLOOM[:1], _BLOOM[1])
+
+
+def _range(fields: dict[int, Any], offsets: tuple[int, ...], size: int) -> Iterator[tuple[int, int]]:
+    starts = [value for offset in offsets if isinstance(value := fields.get(offset), int) and value > 0]
+    if starts and isinstance(fields.get(size), int):
+        yield min(starts), min(starts) + fields[size]
+
+
+def _list(fields: Any, number: int) -> list[Any]:
+    found = fields.get(number, []) if isinstance(fields, dict) else []
+    return found if isinstance(found, list) else []
+
+
+def _struct(data: memoryview, offset: int, depth: int) -> tuple[dict[int, Any], int]:
+    """The fields of a thrift structure by number, and the offset behind it."""
+    fields: dict[int, Any] = {}
+    number = 0
     while True:
         head = _byte(data, offset)
         offset += 1
         if head == 0:
-            return offset
-        if head >> 4 == 0:
-            _, offset = varint(data, offset)
-        offset = _value(data, offset, head & 15, depth)
+            return fields, offset
+        if head >> 4:
+            number += head >> 4
+        else:
+            raw, offset = varint(data, offset)
+            number = _signed(raw)
+        fields[number], offset = _value(data, offset, head & 15, depth)
 
 
-def _value(data: memoryview, offset: int, kind: int, depth: int) -> int:
+def _value(data: memoryview, offset: int, kind: int, depth: int) -> tuple[Any, int]:
     if depth > _MAX_DEPTH:
         raise Invalid(f"the footer is nested deeper than {_MAX_DEPTH} levels")
     if kind in _FIXED:
-        return offset + _FIXED[kind]
+        return None, _within(data, offset + _FIXED[kind])
     if kind in _INTEGERS:
-        return varint(data, offset)[1]
+        raw, offset = varint(data, offset)
+        return _signed(raw), offset
     if kind == _BINARY:
         length, offset = varint(data, offset)
-        return _within(data, offset + length)
+        return bytes(data[offset : offset + min(length, 200)]), _within(data, offset + length)
     if kind in (_LIST, _SET):
         return _items(data, offset, depth)
     if kind == _MAP:
-        return _pairs(data, offset, depth)
+        return None, _pairs(data, offset, depth)
     if kind == _STRUCT:
         return _struct(data, offset, depth + 1)
     raise Invalid(f"thrift type {kind} at offset {offset} of the footer does not exist")
 
 
-def _items(data: memoryview, offset: int, depth: int) -> int:
+def _signed(raw: int) -> int:
+    return (raw >> 1) ^ -(raw & 1)
+
+
+def _items(data: memoryview, offset: int, depth: int) -> tuple[list[Any], int]:
     head = _byte(data, offset)
     count, offset = head >> 4, offset + 1
     if count == 15:
         count, offset = varint(data, offset)
     _within(data, offset + count)
+    found = []
     for _ in range(count):
-        # In a list a boolean takes a byte; in a field it is part of the head.
-        offset = _within(data, offset + 1) if head & 15 in (1, 2) else _value(data, offset, head & 15, depth + 1)
-    return offset
+        if head & 15 in (1, 2):
+            # In a list a boolean takes a byte; in a field it is part of the head.
+            offset = _within(data, offset + 1)
+        else:
+            value, offset = _value(data, offset, head & 15, depth + 1)
+            found.append(value)
+    return found, offset
 
 
 def _pairs(data: memoryview, offset: int, depth: int) -> int:
@@ -77,7 +134,8 @@ def _pairs(data: memoryview, offset: int, depth: int) -> int:
     _within(data, offset + count)
     offset += 1
     for _ in range(count):
-        offset = _value(data, _value(data, offset, kinds >> 4, depth + 1), kinds & 15, depth + 1)
+        for kind in (kinds >> 4, kinds & 15):
+            _, offset = _value(data, offset, kind, depth + 1)
     return offset
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.configs import inspect_strings
+from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.text import load_json
 from vallum_validator.scan.reader import Reader
 
@@ -17,6 +20,8 @@ _BITS: Final = {
     "F64": 64, "I64": 64, "U64": 64,
 }  # fmt: skip
 """Bits per element. Source: huggingface/safetensors, `tensor.rs`, enum Dtype."""
+_METADATA: Final = "__metadata__"
+_PARTS: Final = frozenset({"dtype", "shape", "data_offsets"})
 
 
 def is_safetensors(data: memoryview) -> bool:
@@ -27,23 +32,47 @@ def is_safetensors(data: memoryview) -> bool:
 
 
 def inspect_safetensors(data: memoryview, context: Context) -> str:
-    """Check that the tensors fill the file exactly."""
-    reader = Reader(data)
-    header = load_json(reader.take(reader.number("Q")))
-    if not isinstance(header, dict):
-        raise Invalid(f"the header must be an object, got {shown(header)}")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise Invalid("__metadata__ must map text to text")
+    """Check that the tensors fill the file exactly, and look into the metadata."""
+    header, rest = _header(data)
+    metadata = header.pop(_METADATA, {})
+    inspect_strings(metadata, context)
+    declare(metadata, context)
     position = 0
     for start, end, name in sorted((*_extent(tensor, name), name) for name, tensor in header.items()):
         if start != position:
             context.report("safetensors.layout", f"{shown(name)} begins at {start}, the one before ends at {position}")
         position = max(position, end)
-    if position != reader.left:
-        message = f"the tensors end at {position}, {reader.left} bytes are there"
-        context.report("safetensors.layout", message, reader.offset + min(position, reader.left))
+    if position != len(rest):
+        message = f"the tensors end at {position}, {len(rest)} bytes are there"
+        context.report("safetensors.layout", message, len(data) - len(rest) + min(position, len(rest)))
     return "safetensors"
+
+
+def head_of(data: memoryview) -> memoryview:
+    """The header, without the tensors."""
+    return Reader(data, 8).take(Reader(data).number("Q"))
+
+
+def inventory(data: memoryview) -> Iterator[str]:
+    """What is in the file, a line each: tensors with type and shape, keys of the metadata."""
+    header, _ = _header(data)
+    for key in header.pop(_METADATA, {}):
+        yield f"metadata {key}"
+    for name, tensor in header.items():
+        yield f"tensor {name} {tensor['dtype']} {tensor['shape']}"
+
+
+def _header(data: memoryview) -> tuple[dict[str, Any], memoryview]:
+    """The header, and the bytes behind it."""
+    reader = Reader(data)
+    raw = reader.take(reader.number("Q"))
+    header = load_json(raw)
+    if not isinstance(header, dict):
+        raise Invalid(f"the header must be an object, got {shown(header)}")
+    metadata = header.get(_METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise Invalid("__metadata__ must map text to text")
+    return header, data[reader.offset :]
 
 
 def _extent(tensor: Any, name: str) -> tuple[int, int]:
@@ -53,6 +82,8 @@ def _extent(tensor: Any, name: str) -> tuple[int, int]:
         raise Invalid(
             f"tensor {shown(name)} is not described as dtype, shape and data_offsets: {shown(tensor)}"
         ) from error
+    if set(tensor) != _PARTS:
+        raise Invalid(f"tensor {shown(name)} has more than dtype, shape and data_offsets: {shown(tensor)}")
     if not all(type(value) is int and value >= 0 for value in (start, end, *shape)):
         raise Invalid(f"tensor {shown(name)} has offsets or a shape that are no sizes: {shown(tensor)}")
     if end - start != -(-math.prod(shape) * bits // 8):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.configs import nodes
 from vallum_validator.scan.formats.text import load_json
 from vallum_validator.scan.pickled.values import Grade
 
@@ -32,16 +34,18 @@ def inspect_skops(archive: ZipArchive, context: Context) -> None:
             context.inspect(content, inside)
 
 
+def inventory(archive: ZipArchive) -> Iterator[str]:
+    """The types that the schema names, a line each."""
+    schema = load_json(archive.read(next(entry for entry in archive.entries if entry.name == SCHEMA)))
+    for _, node in nodes(schema):
+        if isinstance(node, dict) and isinstance(node.get("__class__"), str):
+            yield f"type {node.get('__module__')}.{node['__class__']}"
+
+
 def _walk(schema: Any, context: Context) -> None:
-    pending = [schema]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, list):
-            pending.extend(node)
-        elif isinstance(node, dict):
-            pending.extend(node.values())
-            if isinstance(node.get("__class__"), str):
-                _judge(node, context)
+    for _, node in nodes(schema):
+        if isinstance(node, dict) and isinstance(node.get("__class__"), str):
+            _judge(node, context)
 
 
 def _judge(node: dict[str, Any], context: Context) -> None:

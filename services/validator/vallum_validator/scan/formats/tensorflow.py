@@ -1,29 +1,45 @@
-"""TensorFlow's SavedModel and TFLite: which operators a graph is made of. Some of them read and write files."""
+"""TensorFlow's SavedModel: which operators its graphs are made of, and what Keras notes beside them.
+
+Some operators read and write files or run Python; `keras_metadata.pb` holds configurations with code in them.
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.configs import inspect_config
 from vallum_validator.scan.formats.protobuf import LENGTH, VARINT, Field, fields
+from vallum_validator.scan.formats.text import load_json
 
 _DENIED: Final = frozenset(
     {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "PrintV2", "Print",
      "Save", "SaveSlices", "Restore", "RestoreSlice", "DebugIdentity", "DebugIdentityV2", "LoadLibrary",
      "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TextLineReader", "TextLineReaderV2", "TFRecordReader",
      "TFRecordReaderV2", "WholeFileReader", "WholeFileReaderV2", "TextLineDataset", "TFRecordDataset",
-     "WriteSummary", "SummaryWriter", "CreateSummaryFileWriter", "LMDBReader", "SqlDataset", "LookupTableExport",
+     "WriteSummary", "SummaryWriter", "CreateSummaryFileWriter", "LMDBReader", "SqlDataset",
      "DatasetToTFRecord", "SaveDataset", "SaveDatasetV2", "LoadDataset", "CSVDataset", "CSVDatasetV2",
      "GenerateVocabRemapping", "LoadAndRemapMatrix"}
 )  # fmt: skip
-_TFLITE_CUSTOM: Final = 32
-_TFLITE_KNOWN: Final = frozenset({"TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "MaxPoolingWithArgmax2D"})
-_MAX_TABLE: Final = 100_000
+_KNOWN: Final[Mapping[str, frozenset[int]]] = {
+    "model": frozenset({1, 2}),
+    "meta graph": frozenset(range(1, 8)),
+    "graph": frozenset({1, 2, 3, 4, 5}),
+    "library": frozenset({1, 2, 3}),
+    "function": frozenset(range(1, 8)),
+    "node": frozenset(range(1, 9)),
+}
+"""Field numbers. Source: tensorflow, core/protobuf/meta_graph.proto, core/framework/{graph,function,node_def}.proto."""
+_FINGERPRINT: Final = frozenset({*((number, VARINT) for number in range(1, 6)), (6, LENGTH), (7, LENGTH)})
+"""Source: tensorflow, core/protobuf/fingerprint.proto."""
+_MAX_FINGERPRINT: Final = 1000
+_MAX_ID: Final = 64
+_IDENTIFIER, _METADATA = 4, 5
+_SAVED_OBJECT: Final = frozenset({(2, VARINT), (3, LENGTH), (_IDENTIFIER, LENGTH), (_METADATA, LENGTH), (6, LENGTH)})
 
 
 @cache
@@ -43,12 +59,12 @@ def is_saved_model(data: memoryview) -> bool:
 
 def inspect_saved_model(data: memoryview, context: Context) -> str:
     """Hold the operators of every graph and every function against the lists."""
-    for meta_graph in _parts(data, 2):
-        for graph in _parts(meta_graph.data, 2):
-            _nodes(graph.data, 1, context)
-            for library in _parts(graph.data, 2):
-                for function in _parts(library.data, 1):
-                    _nodes(function.data, 3, context)
+    for meta_graph in _checked(data, "model", 2, context):
+        for graph in _checked(meta_graph.data, "meta graph", 2, context):
+            _nodes(graph.data, "graph", 1, context)
+            for library in _checked(graph.data, "graph", 2, context):
+                for function in _checked(library.data, "library", 1, context):
+                    _nodes(function.data, "function", 3, context)
     return "saved-model"
 
 
@@ -56,9 +72,18 @@ def _parts(data: memoryview, number: int) -> Iterator[Field]:
     return (entry for entry in fields(data) if entry.number == number and entry.wire == LENGTH)
 
 
-def _nodes(data: memoryview, number: int, context: Context) -> None:
-    for node in _parts(data, number):
-        for operator in _parts(node.data, 2):
+def _checked(data: memoryview, what: str, number: int, context: Context) -> Iterator[Field]:
+    """As `_parts`, and fields that no reader knows are reported."""
+    for entry in fields(data):
+        if entry.number not in _KNOWN[what]:
+            context.report("file.polyglot", f"a {what} has field {entry.number}, which no reader knows")
+        elif entry.number == number and entry.wire == LENGTH:
+            yield entry
+
+
+def _nodes(data: memoryview, what: str, number: int, context: Context) -> None:
+    for node in _checked(data, what, number, context):
+        for operator in _checked(node.data, "node", 2, context):
             name = operator.text
             if name in _DENIED:
                 context.report("tensorflow.operator-denied", f"the graph uses {shown(name)}")
@@ -66,60 +91,42 @@ def _nodes(data: memoryview, number: int, context: Context) -> None:
                 context.report("tensorflow.operator-unknown", f"the graph uses {shown(name)}")
 
 
-def inspect_tflite(data: memoryview, context: Context) -> str:
-    """Report operators that are not built in. Source: tensorflow, lite/schema/schema.fbs."""
-    root = _unsigned(data, 0)
-    for code in _vector(data, root, 1):
-        custom, builtin = _field(data, code, 1), _field(data, code, 3)
-        old = _field(data, code, 0)
-        number = max(_signed(data, builtin, 4) if builtin else 0, _signed(data, old, 1) if old else 0)
-        if number == _TFLITE_CUSTOM:
-            name = _text(data, custom) if custom else ""
-            if name not in _TFLITE_KNOWN:
-                context.report("tensorflow.operator-unknown", f"the model uses the custom operator {shown(name)}")
-    return "tflite"
+def is_keras_metadata(data: memoryview) -> bool:
+    """Whether the whole file is a list of saved objects. Source: keras, protobuf/saved_metadata.proto."""
+    seen = False
+    try:
+        for entry in fields(data):
+            parts = {(part.number, part.wire) for part in fields(entry.data)} if entry.wire == LENGTH else set()
+            if entry.number != 1 or not parts <= _SAVED_OBJECT or (_IDENTIFIER, LENGTH) not in parts:
+                return False
+            seen = True
+    except Invalid:
+        return False
+    return seen
 
 
-def _unsigned(data: memoryview, offset: int) -> int:
-    if not 0 <= offset <= len(data) - 4:
-        raise Invalid(f"offset {offset} lies outside the file")
-    return int.from_bytes(data[offset : offset + 4], "little")
+def inspect_keras_metadata(data: memoryview, context: Context) -> str:
+    """Walk the configuration of every object."""
+    for entry in _parts(data, 1):
+        for part in _parts(entry.data, _METADATA):
+            inspect_config(load_json(part.data), context, keras=True)
+    return "keras-metadata"
 
 
-def _signed(data: memoryview, offset: int, width: int) -> int:
-    if not 0 <= offset <= len(data) - width:
-        raise Invalid(f"offset {offset} lies outside the file")
-    return int.from_bytes(data[offset : offset + width], "little", signed=True)
+def is_fingerprint(data: memoryview) -> bool:
+    """Whether it is the `fingerprint.pb` beside a SavedModel: five checksums, a version and an id."""
+    if len(data) > _MAX_FINGERPRINT:
+        return False
+    try:
+        kinds = {(entry.number, entry.wire) for entry in fields(data)}
+    except Invalid:
+        return False
+    return kinds | {(6, LENGTH), (7, LENGTH)} >= _FINGERPRINT and kinds <= _FINGERPRINT
 
 
-def _field(data: memoryview, table: int, index: int) -> int:
-    """Where a field of a table lies; 0 where it is left out."""
-    layout = table - _signed(data, table, 4)
-    if not 0 <= layout <= len(data) - 4:
-        raise Invalid(f"the layout of the table at {table} lies outside the file")
-    (size,) = struct.unpack_from("<H", data, layout)
-    place = 4 + 2 * index
-    if place + 2 > size:
-        return 0
-    if layout + place + 2 > len(data):
-        raise Invalid(f"the layout of the table at {table} is cut")
-    (offset,) = struct.unpack_from("<H", data, layout + place)
-    return table + offset if offset else 0
-
-
-def _vector(data: memoryview, table: int, index: int) -> Iterator[int]:
-    field = _field(data, table, index)
-    if not field:
-        return
-    start = field + _unsigned(data, field)
-    count = _unsigned(data, start)
-    if count > _MAX_TABLE:
-        raise Invalid(f"{count} operator codes, {_MAX_TABLE} at most are read")
-    for place in range(start + 4, start + 4 + 4 * count, 4):
-        yield place + _unsigned(data, place)
-
-
-def _text(data: memoryview, field: int) -> str:
-    start = field + _unsigned(data, field)
-    length = _unsigned(data, start)
-    return str(data[start + 4 : start + 4 + min(length, 1000)], "utf-8", "replace")
+def inspect_fingerprint(data: memoryview, context: Context) -> str:
+    """Check that the id is short: the rest are numbers."""
+    for entry in fields(data):
+        if len(entry.data) > _MAX_ID:
+            context.report("file.polyglot", f"field {entry.number} has {len(entry.data)} bytes", entry.offset)
+    return "fingerprint"

@@ -5,21 +5,15 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections import Counter
 from typing import Any, Final
 
 from vallum_common.errors import Exhausted, Invalid
-from vallum_validator.scan.context import Context, shown
-from vallum_validator.scan.formats.configs import inspect_config
+from vallum_validator.scan.context import shown
 
 _MAX_JSON: Final = 128 * 1024**2
 _BLOCK: Final = 1024**2
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
-_YAML_OBJECT: Final = re.compile(rb"!!python/|tag:yaml\.org,2002:python/|!<tag:[^>]*python|%TAG\s+\S+\s+tag:yaml")
-_SHEBANG: Final = re.compile(rb"#!\s*/|<\?php|@echo off", re.IGNORECASE)
-_XML_START: Final = re.compile(rb"\s*<(\?xml|!DOCTYPE|!--|[A-Za-z][\w.:-]*[\s>/])")
-_PYTHON: Final = re.compile(
-    rb"(?m)^(import [a-z_]\w*|from [a-z_][\w.]* import |def \w+\(.*\).*:|class \w+.*:)\s*(#.*)?$"
-)
 
 
 def is_text(data: memoryview) -> bool:
@@ -27,6 +21,16 @@ def is_text(data: memoryview) -> bool:
     if bytes(data[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return _decodes(data, "utf-16")
     return _CONTROL.search(data) is None and _decodes(data, "utf-8")
+
+
+def as_utf8(data: memoryview) -> memoryview:
+    """The text as loaders come to see it: without a mark, and in UTF-8."""
+    if bytes(data[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        if len(data) > _MAX_JSON:
+            raise Exhausted(f"UTF-16 text of {len(data)} bytes, {_MAX_JSON} at most are read")
+        return memoryview(str(data, "utf-16").encode("utf-8", "surrogatepass"))
+    mark = len(codecs.BOM_UTF8)
+    return data[mark:] if bytes(data[:mark]) == codecs.BOM_UTF8 else data
 
 
 def _decodes(data: memoryview, encoding: str) -> bool:
@@ -40,53 +44,31 @@ def _decodes(data: memoryview, encoding: str) -> bool:
     return True
 
 
+class NotJson(Invalid):
+    """The text is no JSON to any parser that keeps to the standard."""
+
+
 def load_json(data: memoryview) -> Any:
     """Parse JSON.
 
     Raises:
-        Invalid: it is not JSON, or nested too deeply.
+        NotJson: it is not JSON.
+        Invalid: it is nested too deeply, or an object names a key twice, of which parsers take one or the other.
         Exhausted: it is larger than is parsed here.
     """
     if len(data) > _MAX_JSON:
         raise Exhausted(f"JSON of {len(data)} bytes, {_MAX_JSON} at most are parsed")
     try:
-        return json.loads(bytes(data))
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"no JSON: {shown(str(error))}") from error
+        return json.loads(bytes(data), object_pairs_hook=_object)
+    except ValueError as error:
+        raise NotJson(f"no JSON: {shown(str(error))}") from error
+    except RecursionError as error:
+        raise Invalid("JSON that is nested too deeply") from error
 
 
-def inspect_text(data: memoryview, context: Context) -> str:
-    """Recognise the kind of text, and look into those kinds that can do something when they are loaded."""
-    head = bytes(data[:4096])
-    if _SHEBANG.match(head):
-        context.report("file.program", "the text is a script", 0)
-    tag = _YAML_OBJECT.search(data)
-    if tag:
-        context.report("text.yaml-object", f"holds the YAML tag {shown(tag[0])}", tag.start())
-    if head.startswith(b"tree\nversion=v"):
-        return "lightgbm"
-    if head.lstrip()[:1] in (b"{", b"["):
-        return _json_or_text(data, context)
-    if _XML_START.match(head):
-        return _inspect_xml(data, context)
-    if _PYTHON.search(head) and context.depth == 0:
-        context.report("file.program", "the text is a Python program", 0)
-    return "text"
-
-
-def _json_or_text(data: memoryview, context: Context) -> str:
-    try:
-        document = load_json(data)
-    except Invalid:
-        return "text"
-    return inspect_config(document, context)
-
-
-def _inspect_xml(data: memoryview, context: Context) -> str:
-    external = re.search(rb"<!(?:DOCTYPE|ENTITY)[^>]*\b(?:SYSTEM|PUBLIC)\b[^>]*", data)
-    declared = re.search(rb"<!(?:DOCTYPE|ENTITY)\b[^>]{0,80}", data)
-    if external:
-        context.report("text.xml-external", f"declares {shown(external[0])}", external.start())
-    elif declared:
-        context.report("text.xml-entity", f"declares {shown(declared[0])}", declared.start())
-    return "xml"
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise Invalid(f"an object has the key {shown(twice)} twice")
+    return found

@@ -10,21 +10,24 @@ from vallum_common.errors import Invalid
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.text import is_text
 from vallum_validator.scan.pickled.judge import Judge, Reading
 from vallum_validator.scan.pickled.streams import follow
 from vallum_validator.scan.pickled.values import Global
 from vallum_validator.scan.reader import Reader
 
 LEGACY_MAGIC: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_PLAIN: Final = re.compile(rb"[\w.+-]{0,128}\s?")
 _PLAIN_MEMBER: Final = re.compile(
-    r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|model\.json|\.data/version)$"
+    r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|\.data/version)$"
 )
 _STORAGE: Final = re.compile(r"(data|constants|tensors|weights)/[\w.]+$")
 _CODE: Final = re.compile(r"code/.*\.py$")
 _DEBUG: Final = ".debug_pkl"
 _FOREIGN_OPERATOR: Final = re.compile(
     rb"\bops\.(?!prim\.|aten\.|quantized\.|_quantized\.|prepacked\.|profiler\.)[\w.]+|"
-    rb"\b(?:torch|aten)\.(?:save|load|from_file|_load|open)\b|\bops\.aten\.(?:save|from_file)\b"
+    rb"\b(?:torch|aten)\.(?:save|load|from_file|_load|open)\b|\bops\.aten\.(?:save|from_file)\b|"
+    rb"\b__torch__\.torch\.classes\.(?!quantized\.|xnnpack\.|mkldnn\.)[\w.]+"
 )
 _BYTES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "QInt8Storage", "QUInt8Storage"), 1),
@@ -43,35 +46,52 @@ def is_torch_zip(names: tuple[str, ...]) -> bool:
 
 
 def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
-    """Follow the pickles, take the storages for data, and look at TorchScript for foreign operators."""
-    scripted = any("/code/" in name or name.endswith("constants.pkl") for name in archive.names)
+    """Follow the pickles, hold the storages against what they name, and look at TorchScript for foreign operators."""
+    scripted = any(name.rpartition("/")[2] == "constants.pkl" for name in archive.names)
+    roots = {name.partition("/")[0] for name in archive.names}
+    if len(roots) > 1:
+        context.report("file.polyglot", f"the archive has the folders {shown(sorted(roots))}, and readers take one")
+    named: dict[str, int] = {}
+    storages: list[tuple[Context, str, memoryview]] = []
     for entry in archive.entries:
         inside, name = context.enter(entry.name), entry.name.partition("/")[2] or entry.name
         content = archive.read(entry)
         if name.endswith((".pkl", _DEBUG)):
-            _pickle(content, inside, scripted=scripted)
+            named |= _pickle(content, inside, name, scripted=scripted)
         elif _CODE.search(name):
             _script(content, inside)
         elif _PLAIN_MEMBER.search(name):
-            if len(content) > 4096:
-                inside.report("file.polyglot", f"{shown(name)} has {len(content)} bytes", 0)
-        elif not _STORAGE.search(name):
+            if not _PLAIN.fullmatch(content):
+                inside.report("file.polyglot", f"{shown(name)} holds more than a version or a number", 0)
+        elif _STORAGE.search(name):
+            storages.append((inside, name, content))
+        else:
+            context.inspect(content, inside)
+    for inside, name, content in storages:
+        if named.get(name) != len(content):
+            told = f"a storage of {len(content)} bytes, the pickle names {named.get(name, 'none')}"
+            inside.report("file.polyglot", told, 0)
             context.inspect(content, inside)
     return "torchscript" if scripted else "torch"
 
 
-def _pickle(content: memoryview, context: Context, *, scripted: bool) -> None:
+def _pickle(content: memoryview, context: Context, name: str, *, scripted: bool) -> dict[str, int]:
+    """Follow a pickle; returns the storages that it names, with their sizes in bytes."""
     judge = Judge(context, allowlist.shipped(), reading=Reading.SCRIPT if scripted else Reading.TORCH)
     try:
         end = follow(content, 0, judge, context)
     except Invalid as error:
         context.report("pickle.broken", error.message)
-        return
+        return {}
     if end != len(content):
         context.report("pickle.trailing-bytes", f"{len(content) - end} bytes follow the pickle", end)
+    folder = name.removesuffix(".pkl")
+    return {f"{folder}/{storage[2]}": _storage_bytes(storage) for storage in judge.storages.values()}
 
 
 def _script(content: memoryview, context: Context) -> None:
+    if not is_text(content):
+        context.report("file.polyglot", "the code is no text", 0)
     found = _FOREIGN_OPERATOR.search(content)
     if found:
         context.report("torch.operator-unknown", f"TorchScript calls {shown(found[0])}", found.start())
@@ -96,6 +116,13 @@ def inspect_torch_legacy(data: memoryview, context: Context) -> str:
     if reader.left:
         context.report("file.polyglot", f"{reader.left} bytes follow the storages", reader.offset)
     return "torch-legacy"
+
+
+def _storage_bytes(storage: tuple[Any, ...]) -> int:
+    count = storage[4]
+    if type(count) is not int or count < 0:
+        raise Invalid(f"a storage of {shown(count)} elements")
+    return count * _element_bytes(storage)
 
 
 def _element_bytes(storage: tuple[Any, ...]) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import shown
-from vallum_validator.scan.pickled.values import Global, Grade
+from vallum_validator.scan.pickled.values import Global, Grade, Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,27 @@ def _default_factory(arguments: Any, _: Allowlist) -> Objection | None:
     return Objection(f"its factory must be a listed class, got {shown(first)}")
 
 
-def _reconstructor(arguments: Any, _: Allowlist) -> Objection | None:
-    if isinstance(arguments, tuple) and len(arguments) == 3:
-        cls, base, _state = arguments
-        listed = isinstance(cls, Global) and cls.grade >= Grade.CLASS
-        # It calls base.__init__(instance, state), the constructor.
-        if listed and isinstance(base, Global) and base.grade >= Grade.CALLABLE:
-            return None
-    return Objection(f"needs a listed class, a listed callable as its base and a state, got {shown(arguments)}")
+def _reconstructor(arguments: Any, allowlist: Allowlist) -> Objection | None:
+    """It calls `base.__init__(instance, state)`, the constructor."""
+    if not (isinstance(arguments, tuple) and len(arguments) == 3):
+        return Objection(f"needs a listed class, a listed callable as its base and a state, got {shown(arguments)}")
+    cls, base, state = arguments
+    if not all(isinstance(part, Global) and part.grade >= Grade.CLASS for part in (cls, base)):
+        return Objection(f"needs a listed class, a listed callable as its base and a state, got {shown(arguments)}")
+    if base.grade < Grade.CALLABLE:
+        return Objection(f"runs the constructor of {shown(base.path)} with {shown(state)}", malicious=True)
+    return _plain((state,), allowlist)
+
+
+def _plain(arguments: Any, _: Allowlist) -> Objection | None:
+    """What these take apart must be data: to iterate, compare or convert an instance runs code of its class.
+
+    The class is listed, its attributes are the file's: `list(ParameterSampler)` calls what the file says.
+    """
+    for value in arguments if isinstance(arguments, tuple) else (arguments,):
+        if isinstance(value, Global) or (isinstance(value, Instance) and value.source not in _PLAIN_SOURCES):
+            return Objection(f"takes {shown(value)} apart, which runs code of its class")
+    return None
 
 
 def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
@@ -77,6 +90,8 @@ def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
         return Objection(
             f"takes {shown(f'{target.path}.{name}')}", malicious=grade is Grade.DENIED or name.startswith("_")
         )
+    if isinstance(target, Instance) and target.source.startswith("scipy.stats.") and name == "_entropy":
+        return None  # a discrete distribution keeps this bound method in its state
     return Objection(f"takes the attribute {name!r} of {shown(target)}", malicious=name.startswith("_"))
 
 
@@ -138,7 +153,33 @@ def _encode(arguments: Any, _: Allowlist) -> Objection | None:
     return Objection(f"honest pickles encode as 'latin1', this one as {shown(encoding)}")
 
 
-_CLASS_FIRST: Final = (
+_VALUES: Final = (
+    *(f"builtins.{name}" for name in ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset")),
+    *(f"builtins.{name}" for name in ("int", "list", "range", "set", "str", "tuple")),
+)
+_PLAIN_SOURCES: Final = frozenset(
+    {
+        *_VALUES,
+        *(f"collections.{name}" for name in ("Counter", "OrderedDict", "defaultdict", "deque")),
+        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        *(
+            f"numpy.{core}.{name}"
+            for core in ("_core", "core")
+            for name in ("multiarray.scalar", "_multiarray_umath.scalar", "numeric._frombuffer")
+        ),
+        *("_codecs.encode", "builtins.slice", "decimal.Decimal", "fractions.Fraction", "uuid.UUID"),
+        *("numpy.dtype", "numpy.ndarray", "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked"),
+    }
+)
+"""What makes values in C that hold data: to take them apart runs nothing of the file's choice."""
+_TAKE_APART: Final = (
+    *_VALUES,
+    *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "UserList", "UserString", "deque")),
+    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath")),
+    *("array.array", "decimal.Decimal", "fractions.Fraction", "random.Random", "re._compile", "uuid.UUID"),
+    *("numpy.dtype", "numpy.matrix", "numpy.ndarray"),
+)
+CLASS_FIRST: Final = (
     "copyreg.__newobj__",
     "copyreg.__newobj_ex__",
     "numpy._core.multiarray._reconstruct",
@@ -155,9 +196,11 @@ _CLASS_FIRST: Final = (
     "pandas.core.indexes.datetimes._new_DatetimeIndex",
     "pandas.core.indexes.period._new_PeriodIndex",
 )
+"""What makes an instance of its first argument without a constructor."""
 
 ARGUMENT_RULES: Final[Mapping[str, ArgumentRule]] = {
-    **dict.fromkeys(_CLASS_FIRST, _needs(Grade.CLASS)),
+    **dict.fromkeys(CLASS_FIRST, _needs(Grade.CLASS)),
+    **dict.fromkeys(_TAKE_APART, _plain),
     "copyreg._reconstructor": _reconstructor,
     "builtins.getattr": _getattr,
     "builtins.type": _type_of,

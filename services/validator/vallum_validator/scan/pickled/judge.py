@@ -10,8 +10,9 @@ from typing import Any, Final
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
-from vallum_validator.scan.pickled.arguments import ARGUMENT_RULES
+from vallum_validator.scan.pickled.arguments import ARGUMENT_RULES, CLASS_FIRST, Objection
 from vallum_validator.scan.pickled.arrays import LOOKED_INTO
+from vallum_validator.scan.pickled.states import holds_items, is_shared, objection_to_class, objection_to_state
 from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance
 
 _PAYLOAD: Final = re.compile(
@@ -19,6 +20,8 @@ _PAYLOAD: Final = re.compile(
     r"\b(?:curl|wget|nc|touch|rm|chmod|python3?|id|whoami|cat|echo|calc)\b[\s./>|;-]|https?://|\bopen\s*\(|/etc/passwd|/dev/tcp|"
     r"\blambda\b"
 )
+_PATH: Final = re.compile(r"(?:/|~|\.\.?/|[A-Za-z]:[\\/])[^\n\0]{3,4000}")
+"""No honest pickle gives the constructor of something unlisted the place of a file."""
 _NUMPY_PARTS: Final = frozenset({"dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer"})
 """Arrays of objects in joblib files are pickles with a memo of their own. Read on by plain pickle they name these in
 modules that are any text of the file; the import fails."""
@@ -106,7 +109,9 @@ class Judge:
             self._unlisted_call(offset, opcode, target, arguments)
         elif target.grade is Grade.CLASS and not _skips_constructor(opcode, arguments):
             what = f"runs the constructor of {target.path} with {shown(arguments)}"
-            self._report("pickle.call-unlisted", opcode, what, offset)
+            self._report(self._rule_for_unlisted(arguments), opcode, what, offset)
+        elif (objection := objection_to_class(target.path)) is not None:
+            self._object(objection, opcode, target.path, offset)
         else:
             self._check_arguments(offset, opcode, target, arguments)
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
@@ -117,8 +122,11 @@ class Judge:
         rule = ARGUMENT_RULES.get(target.path)
         objection = rule(arguments, self._allowlist) if rule else None
         if objection is not None:
-            rule_id = "pickle.call-denied" if objection.malicious else "pickle.call-unlisted"
-            self._report(rule_id, opcode, f"{target.path}: {objection.reason}", offset)
+            self._object(objection, opcode, target.path, offset)
+
+    def _object(self, objection: Objection, opcode: str, path: str, offset: int) -> None:
+        rule = "pickle.call-denied" if objection.malicious else "pickle.call-unlisted"
+        self._report(rule, opcode, f"{path}: {objection.reason}", offset)
 
     def _unlisted_call(self, offset: int, opcode: str, target: Global, arguments: Any) -> None:
         what = f"calls {target.path} with {shown(arguments)}"
@@ -126,24 +134,27 @@ class Judge:
         gadget = runs and self._allowlist.is_gadget(target.module, target.name)
         if gadget or target.grade in (Grade.DENIED, Grade.REFERENCE):
             rule = "pickle.call-denied"
-        elif self._holds_payload(arguments):
-            rule = "pickle.payload-text"
         else:
-            rule = "pickle.call-unlisted"
+            rule = self._rule_for_unlisted(arguments)
         self._report(rule, opcode, what, offset)
 
-    def _holds_payload(self, arguments: Any) -> bool:
+    def _rule_for_unlisted(self, arguments: Any) -> str:
+        """Which rule an unlisted call breaks: what it is given may show what it is for."""
         for text in texts_in(arguments):
             self._context.budget.step(1 + len(text) // _TEXT_PER_STEP)
-            if _PAYLOAD.search(text):
-                return True
-        return False
+            if _PAYLOAD.search(text) or _PATH.fullmatch(text):
+                return "pickle.payload-text"
+        return "pickle.call-unlisted"
 
     def build(self, offset: int, target: Any, state: Any) -> None:
         """A class, function or module must not be changed; an instance is what BUILD is for."""
-        if isinstance(target, Global):
-            self._report("pickle.build-on-global", "BUILD", f"changes {target.path} with {shown(state)}", offset)
+        if isinstance(target, Global) or (isinstance(target, Instance) and is_shared(target)):
+            what = target.path if isinstance(target, Global) else repr(target)
+            self._report("pickle.build-on-global", "BUILD", f"changes {what} with {shown(state)}", offset)
         elif isinstance(target, Instance):
+            objection = objection_to_state(target, state)
+            if objection is not None:
+                self._object(objection, "BUILD", target.source, offset)
             if target.source in COMPANIONS:
                 what = f"has joblib read the file that {target.source} names: {shown(state)}"
                 self._report("pickle.companion-file", "BUILD", what, offset)
@@ -166,7 +177,12 @@ class Judge:
         """Items may go into an instance of a listed class (`OrderedDict`), never into a global."""
         if isinstance(target, Global):
             self._report("pickle.store-in-global", opcode, f"stores in {target.path}", offset)
-        elif not isinstance(target, Instance) and target is not OPAQUE:
+        elif isinstance(target, Instance):
+            if not holds_items(target):
+                self._report(
+                    "pickle.call-unlisted", opcode, f"stores in {target!r}, which runs code of its class", offset
+                )
+        elif target is not OPAQUE:
             raise Invalid(f"{opcode} at offset {offset} stores in {shown(target)}")
 
     def extension(self, offset: int, opcode: str, code: int) -> Any:
@@ -205,8 +221,9 @@ def _may_be_text(value: Any) -> bool:
 
 
 def _class_of(target: Global, arguments: Any) -> str:
-    """What the result is an instance of: `copyreg` instantiates its first argument."""
-    if target.module == "copyreg" and isinstance(arguments, tuple) and arguments and isinstance(arguments[0], Global):
+    """What the result is an instance of, which for some callables is their first argument."""
+    makes_first = target.module == "copyreg" or target.path in CLASS_FIRST
+    if makes_first and isinstance(arguments, tuple) and arguments and isinstance(arguments[0], Global):
         return arguments[0].path
     return target.path
 

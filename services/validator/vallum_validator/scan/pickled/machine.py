@@ -35,6 +35,8 @@ _REPLAY_COST: Final = 2
 """How many times its cost a run is charged each time it is worked out."""
 _MEMO_SLACK: Final = 1 << 20
 _MAX_MARKS: Final = 10_000
+_LARGE: Final = 64 * 1024
+"""A constant of this many bytes is an array, or text that nobody wrote by hand."""
 _MAX_LINE: Final = 1 << 20
 
 Handler = Callable[["Machine", int], int]
@@ -256,6 +258,8 @@ class Machine:
         end = start + length
         if end > len(self.data):
             raise Invalid(f"{length} bytes are needed at offset {start}, {len(self.data) - start} are left")
+        if length >= _LARGE:
+            self.budget.arrays.append((start, end))
         return self._within_frame(start, end) if start < self.frame_end < end else end
 
     def _within_frame(self, start: int, end: int) -> int:

@@ -201,7 +201,7 @@ class Container:
     depth: int = 1
     run: Run | None = None
 
-    MAX_ITEMS = 64
+    MAX_ITEMS = 512
 
     def add(self, items: list[Any]) -> None:
         """Put items in, as far as they are kept. Raises: Exhausted, as `measured` does."""

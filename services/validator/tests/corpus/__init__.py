@@ -1,0 +1,18 @@
+"""Hostile and honest files, built when they are needed and never stored."""
+
+from __future__ import annotations
+
+from .assembly import Attack, Payload
+
+__all__ = ["Attack", "Payload", "every_attack"]
+
+
+def every_attack() -> list[Attack]:
+    """Every attack of every family."""
+    from . import advisories, callables, containers, formats, gadgets, opcodes
+
+    return [
+        attack
+        for module in (opcodes, callables, gadgets, containers, formats, advisories)
+        for attack in module.attacks()
+    ]

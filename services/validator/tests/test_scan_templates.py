@@ -1,0 +1,129 @@
+"""Chat templates: those that models are published with pass, and no way to Python's internals does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vallum_validator.domain import ScanVerdict
+from vallum_validator.scan import scan_file
+
+HONEST = {path.stem: path.read_text() for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}
+"""Written in the manner of those that models are published with."""
+
+ESCAPES = [
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ messages['__class__'] }}",
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    "{% for x in ().__class__.__base__.__subclasses__() %}{% endfor %}",
+    "{{ namespace.__init__.__globals__ }}",
+    "{{ messages | map(attribute='__class__') | list }}",
+    "{{ messages | selectattr('__class__') | list }}",
+    "{% set x = messages._private %}",
+    "{{ self.__init__ }}",
+    "{{ messages['\\x5f\\x5fclass\\x5f\\x5f'] }}",
+    "{% if x is defined %}{{ ''['__cla' 'ss__'] }}{% endif %}",
+    "{{ dict(__class__=1) }}",
+    "{% macro a(b) %}{{ b.__globals__ }}{% endmacro %}",
+    "{{ x.y.z.gi_frame.f_back.__builtins__ }}",
+]
+
+SUSPICIOUS = [
+    "{{ messages | attr('role') }}",
+    "{{ messages['_' ~ '_class_' ~ '_'] }}",
+    "{% set u = '_' %}{{ messages[u] }}",
+    "{{ ''['cla'.join(['x','y'])] }}",
+    "{% set k = 'cla' ~ 'ss' %}{{ messages[k] }}",
+    "{% set ns = namespace() %}{% set ns.k = 'a' + 'b' %}{{ messages[ns.k] }}",
+    "{% set k %}a{{ 'b' }}{% endset %}{{ messages[k] }}",
+    "{% macro f(k) %}{{ messages[k] }}{% endmacro %}{{ f('a' ~ 'b') }}",
+    "{% with k = 'a' ~ 'b' %}{{ messages[k] }}{% endwith %}",
+    "{% for k in ['a' ~ 'b'] %}{{ messages[k] }}{% endfor %}",
+    "{{ messages['%c%c' % (95, 95)] }}",
+    "{{ '%s' % messages }}",
+    "{{ '{0.x}'.format(messages) }}",
+    "{{ messages['{}'.format('a')] }}",
+    "{{ 'a' | format(1) }}",
+    "{{ lipsum(5) }}",
+    "{{ cycler('a').next() }}",
+    "{{ joiner(', ')() }}",
+    "{{ self.body() }}",
+    "{% include 'x' %}",
+    "{% import 'x' as y %}",
+    "{% from 'x' import y %}",
+    "{% extends 'x' %}",
+    "{% call(x) f() %}{% endcall %}",
+    "{% filter upper %}x{% endfilter %}",
+    "{% block a %}{% endblock %}",
+    "{{ messages | map('attr', 'x') }}",
+    "{{ messages | map(x) }}",
+    "{{ messages | pprint }}",
+    "{{ messages | xmlattr }}",
+    "{{ messages is callable }}",
+    "{{ messages[0]()() }}",
+    "{{ messages.anything() }}",
+    "{{ unknown_function(1) }}",
+    "{{ f(*messages) }}",
+    "{% for i in range(1000000000) %}{% endfor %}",
+    "{% for i in range(9999 * 9999) %}{% endfor %}",
+    "{{ 'a' * 1000000000 }}",
+    "{{ 2 ** 9999 }}",
+    "{% set s = 'a' %}{% for i in range(60) %}{% set s = s ~ s %}{% endfor %}",
+    "{{ varargs }}",
+    "{% do messages.append(1) %}",
+    "{{ unclosed",
+    "{% if %}",
+]
+
+
+def scan_template(template: str, tmp_path: Path) -> tuple[ScanVerdict, list[str]]:
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({"chat_template": template}))
+    report = scan_file(path)
+    return report.verdict, [finding.message for finding in report.findings]
+
+
+def test_there_are_templates_of_many_kinds() -> None:
+    assert len(HONEST) >= 10
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_template_of_a_published_kind_is_clean(name: str, tmp_path: Path) -> None:
+    assert scan_template(HONEST[name], tmp_path) == (ScanVerdict.CLEAN, [])
+
+
+@pytest.mark.parametrize("template", ESCAPES)
+def test_way_to_internals_is_malicious(template: str, tmp_path: Path) -> None:
+    assert scan_template(template, tmp_path)[0] is ScanVerdict.MALICIOUS
+
+
+@pytest.mark.parametrize("template", SUSPICIOUS)
+def test_what_no_chat_template_needs_is_not_clean(template: str, tmp_path: Path) -> None:
+    assert scan_template(template, tmp_path)[0] is ScanVerdict.UNKNOWN
+
+
+DEEP = {
+    "parentheses": "{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}",
+    "attributes": "{{ messages" + ".a" * 50_000 + " }}",
+    "sums": "{{ 1" + " + 1" * 50_000 + " }}",
+    "negations": "{{ " + "not " * 50_000 + "1 }}",
+    "lists": "{{ " + "[" * 50_000 + "]" * 50_000 + " }}",
+    "blocks": "{% if a %}" * 20_000,
+    "long": "{{ a }}" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_deep_or_long_template_ends_and_is_not_clean(name: str, tmp_path: Path) -> None:
+    assert scan_template(DEEP[name], tmp_path)[0] is ScanVerdict.UNKNOWN
+
+
+def test_template_in_a_file_of_its_own_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text(HONEST["documents"])
+    assert scan_file(tmp_path / "chat_template.jinja").verdict is ScanVerdict.CLEAN
+    (tmp_path / "chat_template.jinja").write_text(HONEST["documents"] + "{{ messages | attr('x') }}")
+    assert scan_file(tmp_path / "chat_template.jinja").verdict is ScanVerdict.UNKNOWN
+    (tmp_path / "chat_template.jinja").write_text(ESCAPES[0])
+    assert scan_file(tmp_path / "chat_template.jinja").verdict is ScanVerdict.MALICIOUS

@@ -1,0 +1,147 @@
+"""What BUILD may give to an instance of a listed class, and which instances may be given items.
+
+A listed class is one whose instances honest models hold. The state is the file's, and some classes run it: every
+distribution of scipy compiles a text of its state when it is restored.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any, Final
+
+from vallum_validator.scan.context import shown
+from vallum_validator.scan.pickled.arguments import Objection
+from vallum_validator.scan.pickled.values import Container, Global, Instance, Run
+
+_TEMPLATE: Final = "_parse_arg_template"
+_MAX_TEMPLATE: Final = 8192
+_LARGEST_STATE: Final = 1 << 20
+"""Bytes of plain data in a state that are looked at; attributes are names and values, and data lies in arrays."""
+_TEMPLATE_NODES: Final = (
+    *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Tuple, ast.Name, ast.Load, ast.Constant),
+    *(ast.Call, ast.Attribute, ast.Starred, ast.keyword),
+)
+
+_SHARED: Final = frozenset(
+    {
+        "builtins.getattr",
+        "logging.getLogger",
+        "numpy._core._ufunc_reconstruct",
+        "numpy.core._ufunc_reconstruct",
+        "re._compile",
+        "zoneinfo.ZoneInfo._unpickle",
+    }
+)
+"""What gives an object of the loading process rather than a new one: to change it is to change the process."""
+
+_MACHINERY: Final = re.compile(
+    r"joblib\.(pool|parallel|executor|memory|logger|compressor|disk|testing|externals|_\w+)(\.|$)"
+)
+"""Modules of listed packages whose classes run programs, and are part of no model: a pool acts when it is freed."""
+_CALLED_LATER: Final = frozenset({"functools.partial", "builtins.getattr", "operator.itemgetter"})
+_NAMESPACE: Final = "types.SimpleNamespace"
+
+_HOLD_ITEMS: Final = frozenset(
+    {
+        "array.array",
+        *(f"builtins.{name}" for name in ("bytearray", "dict", "list", "set")),
+        *(f"collections.{name}" for name in ("Counter", "OrderedDict", "defaultdict", "deque")),
+        "scipy._lib._util._RichResult",
+        "scipy.integrate._bvp.BVPResult",
+        "scipy.integrate._ivp.ivp.OdeResult",
+        "scipy.optimize._optimize.OptimizeResult",
+        "scipy.optimize._zeros_py.RootResults",
+        "scipy.optimize.optimize.OptimizeResult",
+        "scipy.sparse._dok.dok_array",
+        "scipy.sparse._dok.dok_matrix",
+        "sklearn.utils.Bunch",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils._encode._NaNCounter",
+        "sklearn.utils._encode._nandict",
+    }
+)
+"""Lists, dicts and sets, and what is derived from them without storing in a way of its own."""
+
+
+def is_shared(target: Instance) -> bool:
+    """Whether the value was there before the file was loaded."""
+    return target.source in _SHARED
+
+
+def holds_items(target: Instance) -> bool:
+    """Whether APPENDS, SETITEMS and ADDITEMS only store: `DataFrame.__setitem__` calls a key that can be called."""
+    return target.source in _HOLD_ITEMS
+
+
+def objection_to_class(path: str) -> Objection | None:
+    """Why no model has an instance of a listed class, `None` where one may."""
+    return (
+        Objection(f"{path} runs programs and is part of no model", malicious=True) if _MACHINERY.match(path) else None
+    )
+
+
+def objection_to_state(target: Instance, state: Any) -> Objection | None:
+    """Why an instance may not be given that state, `None` where it may."""
+    distribution = target.source.startswith("scipy.stats.")
+    if not isinstance(state, Container) or state.kind != "dict":
+        # Its `__setstate__` makes a dict of what is none, as dict.update does.
+        reason = f"{target.source} is restored from {shown(state)}"
+        return Objection(reason, malicious=True) if distribution else None
+    items = _items(state)
+    if items is None:
+        return Objection(f"{target.source} is given more attributes than are followed")
+    for key, value in items:
+        if _can_be_called(value) and (target.source == _NAMESPACE or (isinstance(key, str) and key.startswith("__"))):
+            # Whoever asks it for its length, its array or an attribute calls that.
+            return Objection(f"{target.source} answers to {shown(key)} with {shown(value)}", malicious=True)
+        if key == _TEMPLATE and not (isinstance(value, str) and _only_passes_arguments(value)):
+            return Objection(f"{target.source} compiles the text {shown(value)}", malicious=True)
+        if distribution and not isinstance(key, str):
+            return Objection(f"{target.source} is given an attribute named {shown(key)}")
+    return None
+
+
+def _can_be_called(value: Any) -> bool:
+    return isinstance(value, Global) or (isinstance(value, Instance) and value.source in _CALLED_LATER)
+
+
+def _items(state: Container) -> list[tuple[Any, Any]] | None:
+    """The entries of a dict, `None` where they are not all known or too many to be worked out."""
+    runs = [item for item in (*state.items, state.run) if type(item) is Run]
+    if state.cut or sum(run.end - run.start for run in runs) > _LARGEST_STATE:
+        return None
+    items = state.contents()
+    return None if state.cut else list(zip(items[::2], items[1::2], strict=False))
+
+
+def _only_passes_arguments(text: str) -> bool:
+    """Whether it defines functions that hand their arguments on, as the template of scipy does, and nothing else."""
+    if len(text) > _MAX_TEMPLATE:
+        return False
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return all(isinstance(node, _TEMPLATE_NODES) and _is_harmless(node) for node in nodes)
+
+
+def _is_harmless(node: ast.AST) -> bool:
+    match node:
+        case ast.Module(body=body):
+            return all(isinstance(part, ast.FunctionDef) for part in body)
+        case ast.FunctionDef(decorator_list=decorators, returns=returns, body=[ast.Return()]):
+            return not decorators and returns is None
+        case ast.FunctionDef():
+            return False
+        case ast.arguments(defaults=defaults, kw_defaults=keywords):
+            return all(part is None or isinstance(part, ast.Constant) for part in (*defaults, *keywords))
+        case ast.arg(annotation=annotation):
+            return annotation is None
+        case ast.Call(func=called):
+            return isinstance(called, ast.Attribute)
+        case ast.Attribute(value=ast.Name(id="self"), attr="_argcheck_rvs"):
+            return True
+        case ast.Attribute():
+            return False
+    return True
