@@ -9,19 +9,22 @@ figures are printed. `--samples` is how many rows ART's HopSkipJump gets per cel
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
 import subprocess
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import joblib
 import numpy as np
 import onnxruntime
 import pandas as pd
@@ -35,6 +38,7 @@ from checks_models import (
     adult_features,
     fairness_rows,
     image_cell,
+    membership_rows,
     membership_target,
 )
 from skl2onnx import to_onnx
@@ -47,9 +51,10 @@ from vallum_validator.checks.feasible import attack_feasible
 from vallum_validator.checks.groups import Confusion, confusion, families
 from vallum_validator.checks.intervals import clopper_pearson
 from vallum_validator.checks.leakage import leakage
-from vallum_validator.checks.membership import Rows, attack, train_references
+from vallum_validator.checks.membership import attack
 from vallum_validator.checks.nearest import Plain, nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.references import OwnKind, judged, train_references
 from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
@@ -59,7 +64,9 @@ from vallum_validator.checks.testing import InProcessProver, subject_of
 from vallum_validator.checks.trees import certified_radius
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.domain import Outcome
-from vallum_validator.table import Table
+from vallum_validator.sandbox.process import Worker
+from vallum_validator.sandbox.trainer import SandboxTrainer
+from vallum_validator.table import Subject, Table
 
 HERE = Path(__file__).parent
 THRESHOLDS = load_thresholds(HERE.parent / "policies" / "thresholds.yaml")
@@ -74,24 +81,17 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--peers", help="a Python interpreter with ART, fairlearn and veritas")
     arguments.add_argument("--samples", type=int, default=12)
+    arguments.add_argument(
+        "--only", choices=sorted(PARTS), action="append", help="print this part alone; may be repeated"
+    )
     arguments.add_argument("--answers", type=Path, help="read the peers' answers from here instead of measuring them")
     chosen = arguments.parse_args()
     warnings.filterwarnings("ignore", message="Stochastic Optimizer")
     peers = _peers(chosen.peers, chosen.samples, chosen.answers)
-    print(f"nearest other answer, {ROWS} rows, {QUERIES} queries a row (ART: HopSkipJump with its defaults)")
-    nearest(peers)
-    print("\na change of at most three fields that could happen, Adult, 200 queries (ART: HopSkipJump, then projected)")
-    feasible(peers)
-    print("\ncoverage of intervals, attacked fraction of 1,000 rows, policy's limit 0.35")
-    coverage()
-    print("\nmembership inference, true positive rate at 1 % false positives (ART: its attack " r")")
-    membership(peers)
-    print("\nfairness, 100,000 rows, three sensitive columns (fairlearn)")
-    fairness(peers)
-    print("\na fair model refused (10 groups of Adult's sizes, selection rate 0.24; the 80 % rule on point estimates)")
-    refusals()
-    print("\nall four checks, with sandbox, scan and data")
-    bundles()
+    for name, (title, part) in PARTS.items():
+        if not chosen.only or name in chosen.only:
+            print(f"\n{title}")
+            part(peers)
 
 
 def nearest(peers: Sequence[Mapping[str, Any]]) -> None:
@@ -114,7 +114,7 @@ def nearest(peers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _against_art(peers: Sequence[Mapping[str, Any]], ours: np.ndarray, seconds: float, **cell: str) -> str:
-    answer = next((each for each in peers if each["what"] == "hsj" and cell.items() <= each.items()), None)
+    answer = _answered(peers, what="hsj", **cell)
     if answer is None:
         return ""
     theirs = np.array([np.nan if each is None else each for each in answer["distances"]])
@@ -211,7 +211,7 @@ def _adult(kind: str) -> tuple[Oracle, Space, Labelled]:
     return Oracle(subject.predictor, space, known), space, known
 
 
-def coverage(simulations: int = 2_000) -> None:
+def coverage(_peers: Sequence[Mapping[str, Any]], simulations: int = 2_000) -> None:
     """How often an interval holds the truth: exact after all rows, and the sequence while stopping early."""
     rng = np.random.default_rng(0)
     for truth in (0.05, 0.2, 0.35, 0.5):
@@ -238,23 +238,71 @@ def coverage(simulations: int = 2_000) -> None:
 
 
 def membership(peers: Sequence[Mapping[str, Any]]) -> None:
-    """The worst attack on each target."""
-    for name in TARGETS:
-        model, matrix, truth = membership_target(name)
-        chance = model.predict_proba(matrix)[np.arange(len(truth)), truth]
-        members = Rows(matrix[:MEMBERS], truth[:MEMBERS], chance[:MEMBERS])
-        population = Rows(matrix[MEMBERS:], truth[MEMBERS:], chance[MEMBERS:])
-        started = time.perf_counter()
-        rng = np.random.default_rng(0)
-        found = leakage(attack(members, population, train_references(members, population, rng), rng), 0.01, 0.95)
-        seconds = time.perf_counter() - started
-        point = found.points[0.01]
-        answer = next((each for each in peers if each["what"] == "membership" and each["target"] == name), None)
+    """The worst attack on each target: with references of the model's own kind, trained in the sandbox as for a bundle
+    that keeps how it was trained, and with forests of ours, as for one that does not."""
+    for data, name in TARGETS:
+        matrix, truth = membership_rows(data)
+        model = membership_target(name, matrix, truth)
+        with _submitted(model, matrix, truth) as (subject, start):
+            answered = (labelled(subject, "members"), labelled(subject, "population"))
+            rows = (judged(answered[0], matrix[:MEMBERS]), judged(answered[1], matrix[MEMBERS:]))
+            told = []
+            for own_kind in (True, False):
+                started, spent = time.perf_counter(), _processor_seconds()
+                with contextlib.ExitStack() as stack:
+                    learner = OwnKind(stack.enter_context(start()), ("0", "1"), answered) if own_kind else None
+                    references = train_references(*rows, np.random.default_rng(0), learner)
+                    found = leakage(attack(*rows, references, np.random.default_rng(1)), 0.01, 0.95)
+                told.append((found, time.perf_counter() - started, _processor_seconds() - spent))
+        (found, wall, seconds), (ours, _, less) = told
+        point, least = found.points[0.01], found.points[0.001]
+        answer = _answered(peers, what="membership", data=data, target=name)
         art = f"  | ART {answer['rate']:.3f}, {answer['seconds']:.1f} s" if answer else ""
         print(
-            f"  {name:16s}{point.rate:.3f} ({point.interval.low:.3f} to {point.interval.high:.3f}, {found.worst}), "
-            f"AUC {found.area:.3f}, {seconds:.1f} s{art}"
+            f"  {data:6s}{name:16s}{point.rate:.3f} ({point.interval.low:.3f} to {point.interval.high:.3f}, "
+            f"{found.worst}), at 0.1 % {least.rate:.3f}, AUC {found.area:.3f}, epsilon {found.epsilon:.1f}, "
+            f"{wall:.1f} s ({seconds:.1f} s of processor); "
+            f"forests of ours {ours.points[0.01].rate:.3f}, {less:.1f} s{art}"
         )
+
+
+def _processor_seconds() -> float:
+    """Of this process and of its children that have ended: what a busy machine cannot stretch."""
+    return sum(os.times()[:4])
+
+
+@contextlib.contextmanager
+def _submitted(model: Any, matrix: np.ndarray, truth: np.ndarray) -> Iterator[tuple[Subject, Callable[[], Any]]]:
+    """A subject that holds the model's rows, and how to start its trainer in the sandbox."""
+    names = [f"f{place}" for place in range(matrix.shape[1])]
+    text = np.array([str(each) for each in truth], dtype=object)
+
+    def table(rows: slice) -> Table:
+        return Table({**{name: matrix[rows, place].copy() for place, name in enumerate(names)}, "label": text[rows]})
+
+    subject = subject_of(
+        lambda asked: model.predict_proba(np.column_stack([asked.columns[name] for name in names])),
+        {name: {"type": "number"} for name in names},
+        thresholds=THRESHOLDS,
+        classes=tuple(str(each) for each in model.classes_),
+        evaluation=table(slice(MEMBERS, MEMBERS + 100)),
+        members=table(slice(0, MEMBERS)),
+        population=table(slice(MEMBERS, None)),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.joblib"
+        joblib.dump(model, path)
+
+        @contextlib.contextmanager
+        def start() -> Iterator[SandboxTrainer]:
+            with Worker("the trainer", [path], allow_weaker_isolation=True) as worker:
+                yield SandboxTrainer(worker, path, "joblib", subject.manifest)
+
+        yield subject, start
+
+
+def _answered(peers: Sequence[Mapping[str, Any]], **cell: str) -> Mapping[str, Any] | None:
+    return next((each for each in peers if cell.items() <= each.items()), None)
 
 
 def fairness(peers: Sequence[Mapping[str, Any]]) -> None:
@@ -293,7 +341,7 @@ def fairness(peers: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def refusals(simulations: int = 1_000) -> None:
+def refusals(_peers: Sequence[Mapping[str, Any]], simulations: int = 1_000) -> None:
     """How often a fair model fails, and how often a group selected 0.6 times as often is found, by number of rows."""
     shares = np.array([0.576, 0.279, 0.048, 0.048, 0.021, 0.011, 0.006, 0.005, 0.004, 0.002])
     rng = np.random.default_rng(0)
@@ -322,7 +370,7 @@ def _outcome(selected: np.ndarray, size: np.ndarray, criterion: Criterion) -> Ou
     return found.outcome if found else None
 
 
-def bundles() -> None:
+def bundles(_peers: Sequence[Mapping[str, Any]]) -> None:
     """The example bundles as `vallum submit` measures them."""
     for name in ("adult-income", "adult-overfit"):
         root = HERE.parent / "examples" / name
@@ -392,6 +440,29 @@ def _peers(interpreter: str | None, samples: int, answers: Path | None) -> list[
         print("peers not measured: give --peers an interpreter that has them\n")
         told = ""
     return [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+
+
+PARTS: Mapping[str, tuple[str, Callable[[Sequence[Mapping[str, Any]]], None]]] = {
+    "nearest": (
+        f"nearest other answer, {ROWS} rows, {QUERIES} queries a row (ART: HopSkipJump with its defaults)",
+        nearest,
+    ),
+    "feasible": (
+        "a change of at most three fields that could happen, Adult, 200 queries (ART: HopSkipJump, then projected)",
+        feasible,
+    ),
+    "coverage": ("coverage of intervals, attacked fraction of 1,000 rows, policy's limit 0.35", coverage),
+    "membership": (
+        'membership inference, true positive rate at 1 % false positives (ART: its attack "rf")',
+        membership,
+    ),
+    "fairness": ("fairness, 100,000 rows, three sensitive columns (fairlearn)", fairness),
+    "refusals": (
+        "a fair model refused (10 groups of Adult's sizes, selection rate 0.24; the 80 % rule on point estimates)",
+        refusals,
+    ),
+    "bundles": ("all four checks, with sandbox, scan and data", bundles),
+}
 
 
 if __name__ == "__main__":

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.hardening import stricter
 from vallum_validator.checks.leakage import leakage, point
 from vallum_validator.checks.membership import Scores
+from vallum_validator.checks.references import Rows, train_references
 from vallum_validator.checks.testing import subject_of
 from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.sandbox.process import Worker
+from vallum_validator.sandbox.trainer import SandboxTrainer
 from vallum_validator.table import Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
@@ -57,8 +65,13 @@ def line() -> LogisticRegression:
     return LogisticRegression().fit(*_data(ROWS, 1))
 
 
-def test_a_forest_that_memorised_its_rows_fails(forest: RandomForestClassifier) -> None:
-    result = _check(lambda table: forest.predict_proba(_matrix(table)))
+@pytest.fixture(scope="module")
+def memorised(forest: RandomForestClassifier) -> CheckResult:
+    return _check(lambda table: forest.predict_proba(_matrix(table)))
+
+
+def test_a_forest_that_memorised_its_rows_fails(memorised: CheckResult) -> None:
+    result = memorised
     assert result.outcome is Outcome.FAIL
     assert result.interval is not None
     assert result.interval.low > 0.05
@@ -66,6 +79,15 @@ def test_a_forest_that_memorised_its_rows_fails(forest: RandomForestClassifier) 
     rounded, labels_only = result.details["hardening"]
     assert labels_only["after"] < 0.5 * labels_only["before"]
     assert rounded["accuracy_after"] == rounded["accuracy_before"]
+
+
+def test_the_curve_is_bounded_and_rises_on_a_logarithmic_axis(memorised: CheckResult) -> None:
+    points = memorised.details["roc"]
+    rates = np.array([each["fpr"] for each in points])
+    assert 20 <= len(points) <= 41
+    assert np.allclose(np.diff(np.log(rates)), np.log(rates[1] / rates[0]))
+    assert (np.diff([each["tpr"] for each in points]) >= 0).all()
+    assert all(each["low"] <= each["tpr"] <= each["high"] for each in points)
 
 
 def test_a_linear_model_passes(line: LogisticRegression) -> None:
@@ -186,3 +208,114 @@ def test_the_worst_attack_counts() -> None:
     assert found.worst == "strong"
     assert found.points[0.01].rate == point(strong, 0.01, 0.95).rate
     assert found.epsilon > 3
+
+
+def test_without_members_the_loss_tail_is_told_as_limited_evidence(line: LogisticRegression) -> None:
+    result = _check(lambda table: line.predict_proba(_matrix(table)), members=None)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert (result.value, result.details["evidence"]) == (None, "limited")
+    matrix, label = _data(ROWS, 2)
+    wrong = float((line.predict(matrix) != label).mean())
+    assert result.details["loss_tail"]["share"] == wrong
+    assert result.details["loss_tail"]["low"] < wrong < result.details["loss_tail"]["high"]
+
+
+def test_no_attack_tells_members_of_a_model_that_never_saw_them() -> None:
+    stranger = RandomForestClassifier(30, random_state=1).fit(*_data(ROWS, 9))
+    above = 0
+    for seed in range(3):
+        result = _check(lambda table: stranger.predict_proba(_matrix(table)), seed=seed)
+        assert result.interval is not None
+        above += result.interval.low > 0.01 or result.details["epsilon_at_least"] > 0
+    assert above == 0
+
+
+def test_references_are_balanced_and_never_judge_what_they_learned() -> None:
+    class Recorder:
+        kind, models = "a recorder", 8
+
+        def __init__(self) -> None:
+            self.asked: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []
+
+        def chances(self, known: np.ndarray, asked: tuple[np.ndarray, np.ndarray], seed: int) -> Any:
+            self.asked.append((known, asked))
+            return tuple(np.full(len(rows), float(seed)) for rows in asked)
+
+    members, population = (Rows(np.zeros((count, 2)), np.zeros(count, int), np.zeros(count)) for count in (100, 400))
+    recorder = Recorder()
+    references = train_references(members, population, np.random.default_rng(0), recorder)
+    trained = np.bincount(np.concatenate([known for known, _ in recorder.asked]), minlength=400)
+    assert trained.max() <= 2
+    for known, (of_members, of_population) in recorder.asked:
+        assert len(known) <= len(members)
+        assert not np.isin(known, of_population).any()
+        assert len(of_members) < 100
+    for chances in references.chances:
+        # Each of six references once: seeds that rise down every column.
+        assert chances.shape[0] == 6
+        assert (np.diff(chances, axis=0) > 0).all()
+
+
+@contextlib.contextmanager
+def _training(folder: Path, estimator: Any, manifest: Any) -> Iterator[SandboxTrainer]:
+    joblib.dump(estimator, folder / "model.joblib")
+    with Worker("the trainer", [folder / "model.joblib"]) as worker:
+        yield SandboxTrainer(worker, folder / "model.joblib", "joblib", manifest)
+
+
+def _trained_again(folder: Path, estimator: Any) -> CheckResult:
+    parts = {"members": _table(*_data(ROWS, 1)), "population": _table(*_data(ROWS, 2))}
+    subject = subject_of(
+        lambda table: estimator.predict_proba(_matrix(table)),
+        FEATURES,
+        thresholds=THRESHOLDS,
+        evaluation=_table(*_data(50, 3)),
+        classes=("0", "1"),
+        **parts,
+    )
+    training = functools.partial(_training, folder, estimator, subject.manifest)
+    return run_check("data_privacy", dataclasses.replace(subject, training=training))
+
+
+def test_a_model_that_can_be_trained_again_is_judged_by_its_own_kind_and_told_what_helps(
+    tmp_path: Path, forest: RandomForestClassifier
+) -> None:
+    result = _trained_again(tmp_path, forest)
+    assert result.outcome is Outcome.FAIL
+    assert result.details["references"]["kind"] == "the model's own kind (RandomForestClassifier)"
+    assert result.details["references"]["not_of_the_models_kind"] == ""
+    trials = {trial["measure"]: trial for trial in result.details["hardening"]}
+    leaf, depth = trials["train with min_samples_leaf=20"], trials["train with max_depth=5"]
+    assert result.value is not None
+    for trial in (leaf, depth):
+        assert trial["low"] <= trial["after"] <= trial["high"] < 0.5 * trial["before"] == 0.5 * result.value
+        assert trial["accuracy_after"] > trial["accuracy_before"] - 0.05
+
+
+def test_a_model_that_cannot_be_trained_again_is_judged_by_forests_and_says_why(
+    tmp_path: Path,
+) -> None:
+    unable = LogisticRegression(max_iter=100).fit(*_data(ROWS, 1))
+    unable.max_iter = -1
+    result = _trained_again(tmp_path, unable)
+    assert result.outcome is Outcome.PASS
+    assert result.details["references"]["kind"] == "forests of ours"
+    assert "InvalidParameterError" in result.details["references"]["not_of_the_models_kind"]
+
+
+@pytest.mark.parametrize(
+    ("given", "first"),
+    [
+        ({"min_samples_leaf": 1, "max_depth": None}, {"min_samples_leaf": 20}),
+        ({"step__min_samples_leaf": 20}, {"step__min_samples_leaf": 100}),
+        ({"mlp__alpha": 1e-4, "mlp__early_stopping": False}, {"mlp__alpha": 1.0}),
+        ({"C": 1.0}, {"C": 0.01}),
+        ({"num_leaves": 31}, {"num_leaves": 8}),
+    ],
+)
+def test_stricter_training_turns_what_holds_a_model_back(given: Any, first: Any) -> None:
+    assert stricter(given)[0] == first
+
+
+def test_what_is_strict_already_is_left_alone() -> None:
+    assert stricter({"max_depth": 3, "n_estimators": 100, "random_state": 0}) == []

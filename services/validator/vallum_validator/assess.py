@@ -35,9 +35,9 @@ from vallum_validator.domain import (
     SignatureReport,
 )
 from vallum_validator.sandbox.child import Limits
-from vallum_validator.sandbox.opened import Data, Holding, OpenedModel, open_model, read_data
+from vallum_validator.sandbox.opened import Artifact, Data, Holding, OpenedModel, open_model, read_data
 from vallum_validator.scan import rules_digest, scan_file
-from vallum_validator.table import Subject
+from vallum_validator.table import QueryLedger, Subject
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +57,7 @@ class Progress:
         check: the result of a check that finished, otherwise `None`.
         scan: the report of a scan that finished, otherwise `None`.
         message: one line for a person.
+        model_s: seconds a check that finished waited for the model.
     """
 
     stage: str
@@ -64,6 +65,7 @@ class Progress:
     check: CheckResult | None = None
     scan: ScanReport | None = None
     message: str = ""
+    model_s: float = 0.0
 
 
 def seed_of(artifact_sha256: str, manifest: bytes) -> int:
@@ -125,7 +127,9 @@ def assess(
         notes += [f"{role.value}: {reason}" for role, reason in data.missing.items()]
     with contextlib.ExitStack() as workers:
         with _stage("model", on_progress) as notes:
-            model = workers.enter_context(_open(files[Role.ARTIFACT], reports[Role.ARTIFACT], manifest, data, holding))
+            report = reports[Role.ARTIFACT]
+            artifact = Artifact(files[Role.ARTIFACT], report.format, seed)
+            model = workers.enter_context(_open(artifact, report, manifest, data, holding))
             notes.append(model.why_not)
         subject = _subject(manifest, data, model, files.get(Role.CARD), thresholds, seed)
         checks = run_checks(subject, model, [name for name in CHECK_NAMES if name in only], on_progress)
@@ -185,11 +189,11 @@ def _read(files: Mapping[Role, Path], reports: Mapping[Role, FileReport], manife
 
 @contextlib.contextmanager
 def _open(
-    artifact: Path, report: FileReport, manifest: Manifest, data: Data, holding: Holding
+    artifact: Artifact, report: FileReport, manifest: Manifest, data: Data, holding: Holding
 ) -> Iterator[OpenedModel]:
     """The one gate before a model: what the scan does not call clean is never loaded, however well it would be held."""
     if report.verdict is ScanVerdict.CLEAN:
-        with open_model(artifact, report.format, manifest, data=data, holding=holding) as model:
+        with open_model(artifact, manifest, data=data, holding=holding) as model:
             yield model
     else:
         yield OpenedModel(why_not=f"the model was not loaded: {_scanned(report)}")
@@ -213,6 +217,7 @@ def _subject(
         card=card,
         thresholds=thresholds,
         seed=seed,
+        training=model.training,
         prover=model.prover,
     )
 
@@ -245,11 +250,16 @@ def run_checks(
     asked: set[str] = set()
     for name in names:
         on_progress(Progress(name, "started"))
-        before = _calls(model)
-        results.append(_checked(name, subject))
-        if _calls(model) > before:
+        before = _ledger(model)
+        result = _checked(name, subject)
+        spent = _ledger(model)
+        if spent.calls > before.calls:
             asked.add(name)
-        on_progress(Progress(name, "finished", check=results[-1], message=results[-1].reason))
+            result = _with_queries(result, model, spent.rows - before.rows, spent.calls - before.calls)
+        results.append(result)
+        # How long it took differs from run to run: that is for who watches, and never for evidence that must repeat.
+        waited_s = spent.seconds - before.seconds
+        on_progress(Progress(name, "finished", check=result, message=result.reason, model_s=waited_s))
     if not asked or model.predictor is None:
         return tuple(results)
     with contextlib.suppress(VallumError):
@@ -258,8 +268,16 @@ def run_checks(
     return tuple(_distrusted(result, why) if why and result.name in asked else result for result in results)
 
 
-def _calls(model: OpenedModel) -> int:
-    return model.predictor.ledger.calls if model.predictor else 0
+def _ledger(model: OpenedModel) -> QueryLedger:
+    return model.predictor.ledger if model.predictor else QueryLedger()
+
+
+def _with_queries(result: CheckResult, model: OpenedModel, rows: int, calls: int) -> CheckResult:
+    """The result with what it cost the model and how the model was run."""
+    runtime = model.predictor.runtime if model.predictor else ""
+    return dataclasses.replace(
+        result, details={**result.details, "queries": {"rows": rows, "calls": calls, "runtime": runtime}}
+    )
 
 
 def _checked(name: str, subject: Subject) -> CheckResult:

@@ -6,7 +6,8 @@ be hostile and lives in another process. Nothing here reads a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Column: TypeAlias = "NDArray[Any]"
 Labels: TypeAlias = "NDArray[np.object_]"
+Parameter: TypeAlias = "bool | int | float | str | None"
 Probabilities: TypeAlias = "NDArray[np.float64]"
 
 
@@ -136,6 +138,53 @@ class Predictor(Protocol):
             PredictionFailed: there is no answer that can be trusted.
         """
 
+    def predict_original(self, table: Table) -> Predictions:
+        """Answer by the model as it was submitted, where `predict` may ask a faster conversion of it.
+
+        What counts against a model or for it row by row (an adversarial example) is confirmed here.
+
+        Raises:
+            PredictionFailed: there is no answer that can be trusted.
+        """
+
+
+class Trainer(Predictor, Protocol):
+    """Trains models of the submitted one's kind, and asks the last that it trained."""
+
+    @property
+    def kind(self) -> str:
+        """What is trained, e.g. `RandomForestClassifier`."""
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Its plain parameters by name, those of nested estimators as `step__name`."""
+
+    @property
+    def references(self) -> int:
+        """How many models are worth training where their answers are averaged; fewer of a kind that is slow."""
+
+    def train(
+        self,
+        table: Table,
+        truth: NDArray[np.intp],
+        *,
+        seed: int,
+        change: Mapping[str, Parameter],
+        reference: bool = False,
+    ) -> None:
+        """Train one.
+
+        Args:
+            table: rows to learn from.
+            truth: class of each row, an index into the model's classes, shape (rows,).
+            seed: of the model.
+            change: parameters that differ from the submitted model's.
+            reference: whether it only serves in an average of several, and may be smaller.
+
+        Raises:
+            PredictionFailed: it could not be trained.
+        """
+
 
 class Prover(Protocol):
     """Tells how a model is built where that can be read, and searches it by a solver in a process of its own."""
@@ -171,6 +220,7 @@ class Subject:
         card: text of the model card.
         thresholds: the policy the outcome is judged by.
         seed: every random choice comes from it.
+        training: opens a trainer of the model's kind, in a process of its own; `None` where it cannot be trained again.
         prover: what can be proved about the model beside asking it; `None` where nothing can.
     """
 
@@ -184,6 +234,7 @@ class Subject:
     card: str | None
     thresholds: Thresholds
     seed: int
+    training: Callable[[], AbstractContextManager[Trainer]] | None = None
     prover: Prover | None = None
 
 

@@ -102,7 +102,7 @@ def feasible_curve(
         left = np.flatnonzero(~flipped)
         pool = Pool(matrix, rows.predicted)
         found = attack_feasible(oracle, wider, points[left], own[left], pool=pool, rng=rng)
-        flipped[left] = oracle.ask(found, own[left]).flipped
+        flipped[left] = oracle.confirm(points[left], found, own[left])
         attacked.append(float(flipped.mean()))
         if certifier is not None:
             proved.append(float((certifier.within_reach(wider, points, own, flipped=flipped).proved & ~flipped).mean()))

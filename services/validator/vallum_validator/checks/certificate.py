@@ -167,7 +167,7 @@ def certifier_of(
     made = _random_rows(space, known, rng)
     scores = structure.scores(np.concatenate([known, made]))
     answers = scores.argmax(axis=1)
-    flipped = oracle.ask(np.concatenate([known, made]), answers).flipped
+    flipped = oracle.strays(np.concatenate([known, made]), answers)
     ordered = np.sort(scores, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > structure.slack
     if (wrong := int((flipped & clear).sum())) or not clear.any():

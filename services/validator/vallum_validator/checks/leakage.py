@@ -6,6 +6,7 @@ therefore accounts for both samples: the cut is bracketed between two order stat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,10 +15,14 @@ from scipy import stats
 
 from vallum_validator.checks.intervals import area_bounds, area_under_curve, clopper_pearson
 from vallum_validator.checks.membership import Scores
-from vallum_validator.domain import Interval
+from vallum_validator.domain import Detail, Interval
 
 RATES = (0.001, 0.01, 0.1)
 """False positive rates looked at: 0.1 % and 1 % as Carlini et al. 2022 ask, 10 % where rows are too few for those."""
+
+
+_CURVE_POINTS = 41
+"""Ten for each power of ten of a few thousand rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,35 @@ def point(scores: Scores, rate: float, confidence: float) -> Point:
     low = float(clopper_pearson(above(fewest - 1), total, half)[0]) if fewest > 0 else 0.0
     high = float(clopper_pearson(above(most), total, half)[1])
     return Point(above(int(rate * count)) / total, Interval(low, high))
+
+
+def curve(scores: Scores, confidence: float) -> list[Detail]:
+    """Return the ROC of one attack at false positive rates evenly spaced on a logarithmic axis, for plots.
+
+    Args:
+        scores: of the attack.
+        confidence: of the bounds at each single rate.
+    """
+    least = math.log10(1 / len(scores.population))
+    rates = np.unique(np.round(np.logspace(least, 0, _CURVE_POINTS)[:-1], 12)).tolist()
+    points = {rate: point(scores, rate, confidence) for rate in rates}
+    return [
+        {"fpr": rate, "tpr": each.rate, "low": each.interval.low, "high": each.interval.high}
+        for rate, each in points.items()
+    ]
+
+
+def loss_tail(wrong: int, rows: int, confidence: float) -> Point:
+    """Return the share of rows that cannot have been trained on, had the model learned all its training rows.
+
+    The best that can be said without members: the true negative rate of the loss attack at a cut that keeps every
+    member, on the assumption that members are answered right.
+
+    Source: Yeom et al. 2018, section 3.2, for the bound by the accuracy gap; "tail" after arXiv 2510.19773, which
+    estimates the leakage of stronger attacks from the true negatives of this one.
+    """
+    low, high = (float(bound) for bound in clopper_pearson(wrong, rows, confidence))
+    return Point(wrong / rows, Interval(low, high))
 
 
 def leakage(attacks: Mapping[str, Scores], rate: float, confidence: float) -> Leakage:

@@ -67,6 +67,34 @@ class Oracle:
             return Answer(np.zeros(0, dtype=bool), np.zeros(0))
         return Answer(np.concatenate([part.flipped for part in parts]), np.concatenate([part.margin for part in parts]))
 
+    def confirm(self, rows: Matrix, changed: Matrix, own: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which changes flip the answer of the model as submitted, where `ask` may ask a conversion of it.
+
+        Args:
+            rows: shape (rows, features).
+            changed: the same rows after a change.
+            own: the class each row had, shape (rows,).
+
+        Raises:
+            PredictionFailed: the model gave no answer that can be trusted.
+        """
+        return ~self.strays(rows, own) & self.strays(changed, own)
+
+    def strays(self, matrix: Matrix, own: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which rows the model as submitted gives another class than their own.
+
+        Raises:
+            PredictionFailed: the model gave no answer that can be trusted.
+        """
+        size = max(1, MAX_ELEMENTS // max(1, matrix.shape[1]))
+        strays = np.zeros(len(matrix), dtype=bool)
+        for at in range(0, len(matrix), size):
+            part = slice(at, at + size)
+            self.rows += len(matrix[part])
+            answered = self._predictor.predict_original(self._space.decode(matrix[part]))
+            strays[part] = codes(answered, self._like) != own[part]
+        return strays
+
     def _ask(self, matrix: Matrix, own: NDArray[np.intp]) -> Answer:
         self.rows += len(matrix)
         predictions = self._predictor.predict(self._space.decode(matrix))

@@ -6,89 +6,161 @@ few rows that leak completely, and those are people. Attacks that fail prove not
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
-from vallum_common.errors import Invalid
-from vallum_validator.checks.hardening import tell_less
-from vallum_validator.checks.intervals import area_bounds, clopper_pearson
-from vallum_validator.checks.leakage import Leakage, leakage
-from vallum_validator.checks.membership import ATTACKS, References, Rows, attack, train_references
+from vallum_common.errors import Invalid, VallumError
+from vallum_validator.checks.hardening import Attacked, Goal, tell_less, train_otherwise
+from vallum_validator.checks.leakage import Leakage, curve, leakage, loss_tail
+from vallum_validator.checks.membership import ATTACKS, attack
+from vallum_validator.checks.personal_data import personal_data, with_personal_data
+from vallum_validator.checks.references import OwnKind, References, Rows, judged, train_references
+from vallum_validator.checks.same_source import one_source
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.space import build_space
-from vallum_validator.checks.thresholds import Privacy
 from vallum_validator.checks.truth import Labelled, labelled, part
-from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
-from vallum_validator.table import Subject
+from vallum_validator.domain import CheckResult, Detail, Outcome
+from vallum_validator.table import Subject, Trainer
 
 NAME = "data_privacy"
 
-_BLIND_FEATURES = 64
-"""Features the blind model looks at for each split; more only cost time."""
-
 
 def check(subject: Subject) -> CheckResult:
-    """Measure membership leakage.
+    """Measure membership leakage, and count personal data in what was submitted.
 
-    Raises:
-        Invalid: a part of the bundle or the model is missing or unusable, rows are too few, or members and population
-            are not of the same source; says which.
-        PredictionFailed: the model gave no answer that can be trusted.
+    Without members, what little the other rows tell of leakage is told, and that is INCONCLUSIVE.
     """
-    policy = subject.thresholds.data_privacy
-    rng = np.random.default_rng([subject.seed, 2])
-    limit = policy.true_positive_rate.at(subject.manifest.model.tier)
-    rate, confidence = policy.false_positive_rate.value, policy.confidence.value
+    policy = subject.thresholds.data_privacy.personal_data
+    found = personal_data(subject)
+    try:
+        result = _membership(subject)
+    except Invalid as error:
+        # Nothing of the model could be measured; what its data hold is true all the same.
+        result = CheckResult(NAME, Outcome.INCONCLUSIVE, seed=subject.seed, reason=error.message)
+    return with_personal_data(result, found, policy.at(subject.manifest.model.tier), policy.source)
+
+
+def _membership(subject: Subject) -> CheckResult:
+    """Raises Invalid where a part or the model is missing or unusable, rows are too few, or members and population are
+    not of the same source."""
+    if subject.members is None:
+        return _without_members(subject)
     for name in ("members", "population"):
         part(subject, name)
-    members, population = (_sample(subject, name, rng) for name in ("members", "population"))
-    rows = _rows(subject, members, population)
-    source = _one_source(*rows, policy, rng)
-    references = train_references(*rows, rng)
-    found = leakage(attack(*rows, references, rng), rate, confidence)
+    rng = np.random.default_rng([subject.seed, 2])
+    answered = (_sample(subject, "members", rng), _sample(subject, "population", rng))
+    rows = _rows(subject, *answered)
+    source = one_source(*rows, subject.thresholds.data_privacy, rng)
+    with contextlib.ExitStack() as stack:
+        trainer, why_none = _trainer(subject, stack)
+        references, why_ours = _references(subject, trainer, rows, answered)
+        attacked = Attacked(rows, answered, references)
+        result = _judged(subject, attacked, rng)
+        details = {**result.details, **source, "references": _told(references, why_none or why_ours)}
+        if result.outcome is Outcome.FAIL:
+            details["hardening"] = _hardening(subject, attacked, trainer, result.value or 0.0)
+    return replace(result, details=details)
+
+
+def _judged(subject: Subject, attacked: Attacked, rng: np.random.Generator) -> CheckResult:
+    policy = subject.thresholds.data_privacy
+    limit = policy.true_positive_rate.at(subject.manifest.model.tier)
+    rate, confidence = policy.false_positive_rate.value, policy.confidence.value
+    attacks = attack(*attacked.rows, attacked.references, rng)
+    found = leakage(attacks, rate, confidence)
     point = found.points[rate]
     allowed = math.log(limit / rate) if limit > rate else 0.0
     outcome = outcome_below(point.interval, limit)
     if found.epsilon > allowed:
         outcome = Outcome.FAIL
-    failed = outcome is Outcome.FAIL
     return CheckResult(
         name=NAME,
         outcome=outcome,
         value=point.rate,
         interval=point.interval,
         confidence=confidence,
-        samples=len(members) + len(population),
+        samples=sum(map(len, attacked.rows)),
         method=f"membership-inference({','.join(ATTACKS)};worst-tpr@fpr={rate:g})+order-statistics+clopper-pearson",
         seed=subject.seed,
         reason=_reason(outcome, found, limit, rate, allowed),
-        details=_details(subject, found, members, population)
-        | source
-        | {"hardening": _hardening(subject, rows, (members, population), references, point.rate) if failed else []},
+        details=_details(subject, found, *attacked.answered)
+        | {"roc": curve(attacks[found.worst], confidence), "hardening": []},
     )
 
 
-def _hardening(
-    subject: Subject,
-    rows: tuple[Rows, Rows],
-    answered: tuple[Labelled, Labelled],
-    references: References,
-    before: float,
-) -> list[Detail]:
+def _without_members(subject: Subject) -> CheckResult:
+    """What rows that were not trained on tell alone: how many of them a memorising model would give away."""
+    name = "evaluation" if subject.population is None else "population"
+    why = f"data.members is missing: {subject.missing.get('members', 'the manifest does not name it')}"
+    try:
+        rows = labelled(subject, name)
+    except Invalid as error:
+        raise type(error)(f"{why}; {error.message}") from error
+    confidence = subject.thresholds.data_privacy.confidence.value
+    tail = loss_tail(int((~rows.correct).sum()), len(rows), confidence)
+    return CheckResult(
+        name=NAME,
+        outcome=Outcome.INCONCLUSIVE,
+        confidence=confidence,
+        seed=subject.seed,
+        method="loss-tail(limited)",
+        reason=(
+            f"{why}; limited evidence: if the model answers its training rows right, {tail.rate:.1%} of the others "
+            f"({tail.interval.low:.1%} to {tail.interval.high:.1%} of data.{name}) are recognised as not among them"
+        ),
+        details={
+            "evidence": "limited",
+            "assumes": "the model answers every training row right",
+            "loss_tail": {"share": tail.rate, "low": tail.interval.low, "high": tail.interval.high},
+            "rows": len(rows),
+            "part": name,
+        },
+    )
+
+
+def _trainer(subject: Subject, stack: contextlib.ExitStack) -> tuple[Trainer | None, str]:
+    """The trainer, running until the stack ends, or why there is none."""
+    if subject.training is None:
+        return None, "the artefact does not keep how it was trained"
+    try:
+        return stack.enter_context(subject.training()), ""
+    except VallumError as error:
+        return None, error.message
+
+
+def _references(
+    subject: Subject, trainer: Trainer | None, rows: tuple[Rows, Rows], answered: tuple[Labelled, Labelled]
+) -> tuple[References, str]:
+    """References of the model's own kind, or ours and why."""
+    why = ""
+    if trainer is not None and subject.predictor is not None:
+        try:
+            own_kind = OwnKind(trainer, subject.predictor.classes, answered)
+            return train_references(*rows, np.random.default_rng([subject.seed, 2, 2]), own_kind), ""
+        except Invalid as error:
+            why = error.message
+    return train_references(*rows, np.random.default_rng([subject.seed, 2, 3])), why
+
+
+def _told(references: References, why_ours: str) -> dict[str, Detail]:
+    return {
+        "kind": references.kind,
+        "models": references.models,
+        "rows_each": references.rows,
+        "not_of_the_models_kind": why_ours,
+    }
+
+
+def _hardening(subject: Subject, attacked: Attacked, trainer: Trainer | None, before: float) -> list[Detail]:
     policy = subject.thresholds.data_privacy
-    trials = tell_less(
-        rows,
-        answered,
-        references,
-        before=before,
-        rate=policy.false_positive_rate.value,
-        confidence=policy.confidence.value,
-        rng=np.random.default_rng([subject.seed, 2, 1]),
-    )
+    goal = Goal(before, policy.false_positive_rate.value, policy.confidence.value)
+    trials = tell_less(attacked, goal, np.random.default_rng([subject.seed, 2, 1]))
+    if trainer is not None and subject.predictor is not None:
+        classes = subject.predictor.classes
+        trials += train_otherwise(trainer, classes, attacked, goal, np.random.default_rng([subject.seed, 2, 4]))
     return [trial.detail() for trial in trials]
 
 
@@ -97,7 +169,7 @@ def _sample(subject: Subject, name: str, rng: np.random.Generator) -> Labelled:
     rows = labelled(subject, name)
     if len(rows) < policy.least_rows.value:
         raise Invalid(f"data.{name} has {len(rows)} labelled rows; at least {policy.least_rows.value:.0f} are needed")
-    most = int(policy.most_rows.value)
+    most = int((policy.most_rows if name == "members" else policy.most_population).value)
     return rows if len(rows) <= most else rows.take(np.sort(rng.permutation(len(rows))[:most]))
 
 
@@ -105,73 +177,7 @@ def _rows(subject: Subject, members: Labelled, population: Labelled) -> tuple[Ro
     if subject.predictor is None or not subject.predictor.features:
         raise Invalid("data.features is missing: without it there is nothing to compare rows by")
     space = build_space(subject.predictor.features, [members.table, population.table], radius=0.0)
-    return _judged(members, space.learnable(members.table)), _judged(population, space.learnable(population.table))
-
-
-def _judged(rows: Labelled, matrix: NDArray[np.float64]) -> Rows:
-    if rows.probabilities is None:
-        return Rows(matrix, rows.truth, rows.correct.astype(np.float64))
-    known = rows.truth < rows.probabilities.shape[1]
-    chance = rows.probabilities[np.arange(len(rows)), np.where(known, rows.truth, 0)]
-    return Rows(matrix, rows.truth, np.where(known, chance, 0.0))
-
-
-def _one_source(members: Rows, population: Rows, policy: Privacy, rng: np.random.Generator) -> dict[str, Detail]:
-    """Return how alike the two parts are without the model; refuse them where they differ too much or too little."""
-    confidence = policy.confidence.value
-    repeated, natural = _overlap(members, population, confidence)
-    if repeated.low > natural.high + policy.shift.value:
-        raise Invalid(
-            f"{repeated.low:.0%} or more of data.population are rows of data.members, while {natural.high:.0%} of the "
-            f"members at most occur twice: the population must be rows the model was not trained on"
-        )
-    shift = _shift(members, population, rng, confidence)
-    if shift.low > 0.5 + policy.shift.value:
-        raise Invalid(
-            f"data.members and data.population can be told apart without the model (AUC {shift.low:.2f} to "
-            f"{shift.high:.2f}, at most {0.5 + policy.shift.value:.2f} would be right): they are not of the same source"
-        )
-    return {
-        "shift_auc": {"low": shift.low, "high": shift.high},
-        "population_rows_equal_to_a_member": {"low": repeated.low, "high": repeated.high},
-    }
-
-
-def _overlap(members: Rows, population: Rows, confidence: float) -> tuple[Interval, Interval]:
-    """Return how much of the population occurs among the members, and of the members a second time among themselves.
-
-    Rows of few coarse features repeat by nature, and then equally often in both.
-    """
-    keys = [[(row.tobytes(), int(label)) for row, label in zip(rows.matrix, rows.truth, strict=True)]
-            for rows in (members, population)]  # fmt: skip
-    count = Counter(keys[0])
-    repeated = clopper_pearson(sum(key in count for key in keys[1]), len(population), confidence)
-    natural = clopper_pearson(sum(count[key] > 1 for key in keys[0]), len(members), confidence)
-    return Interval(float(repeated[0]), float(repeated[1])), Interval(float(natural[0]), float(natural[1]))
-
-
-def _shift(members: Rows, population: Rows, rng: np.random.Generator, confidence: float) -> Interval:
-    """Return the AUC interval of telling the two apart without the model; "blind" attacks that win show shift, not
-    leakage.
-
-    Source: Das, Zhang and Tramèr 2024, "Blind baselines beat membership inference attacks".
-    """
-    design = np.concatenate([np.column_stack([rows.matrix, rows.truth]) for rows in (members, population)])
-    belongs = np.repeat([True, False], [len(members), len(population)])
-    # A row that occurs on both sides tells nothing here and everything once it was memorised by the blind model.
-    half = rng.random(len(design)) < 0.5
-    scores = np.empty(len(design))
-    for fold in (half, ~half):
-        model = HistGradientBoostingClassifier(
-            max_iter=40,
-            max_leaf_nodes=8,
-            max_features=min(1.0, _BLIND_FEATURES / design.shape[1]),
-            early_stopping=False,
-            random_state=int(rng.integers(2**31)),
-        )
-        scores[fold] = model.fit(design[~fold], belongs[~fold]).decision_function(design[fold])
-    bounds = [area_bounds(scores[fold & belongs], scores[fold & ~belongs], confidence) for fold in (half, ~half)]
-    return Interval(min(low for low, _ in bounds), max(high for _, high in bounds))
+    return judged(members, space.learnable(members.table)), judged(population, space.learnable(population.table))
 
 
 def _reason(outcome: Outcome, found: Leakage, limit: float, rate: float, allowed: float) -> str:
@@ -198,7 +204,7 @@ def _details(subject: Subject, found: Leakage, members: Labelled, population: La
             "source": policy.true_positive_rate.source,
         },
         "worst_attack": found.worst,
-        "roc": [
+        "worst_at": [
             {"fpr": rate, "tpr": point.rate, "low": point.interval.low, "high": point.interval.high}
             for rate, point in found.points.items()
         ],

@@ -8,12 +8,14 @@ alone, which every model can be put through.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vallum_common.errors import Invalid
+from vallum_validator.checks.augmentation import candidates
 from vallum_validator.checks.boundary import boundary
 from vallum_validator.checks.bracket import Attacked, certified, feasible_curve
 from vallum_validator.checks.certificate import Certifier, certifier_of
@@ -25,7 +27,7 @@ from vallum_validator.checks.sequential import confidence_sequence, final_interv
 from vallum_validator.checks.space import Matrix, Space, build_space
 from vallum_validator.checks.truth import Labelled, labelled
 from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
-from vallum_validator.table import PredictionFailed, Subject
+from vallum_validator.table import PredictionFailed, Predictor, Subject
 
 NAME = "adversarial_robustness"
 
@@ -175,41 +177,54 @@ def _attack(
 
 
 def _hardening(subject: Subject, reach: Reach, rows: Labelled, before: float) -> dict[str, Detail]:
-    """Attack the model once more behind a vote over nearby rows; empty where nothing can move a little."""
-    if subject.predictor is None or not len(reach.space.graded):
+    """Attack what might withstand more: the model behind a vote over nearby rows, and models trained otherwise."""
+    if subject.predictor is None:
         return {}
-    policy = subject.thresholds.adversarial_robustness
     rng = np.random.default_rng([subject.seed, 1, 1])
-    voting = VotingPredictor(subject.predictor, reach.space, rng)
     some = rows.take(rng.permutation(len(rows))[:_HARDENED])
-    voted = labelled(replace(subject, predictor=voting, evaluation=some.table))
-    matrix = reach.space.encode(voted.table)
+    trials = []
+    if len(reach.space.graded):
+        voting = VotingPredictor(subject.predictor, reach.space, rng)
+        trials.append(_tried(subject, reach, some, before, (f"answer with the mean over {COPIES} rows nearby", voting)))
+    for candidate in candidates(subject, reach, np.random.default_rng([subject.seed, 1, 2])):
+        with contextlib.suppress(Invalid):
+            # A trainer that breaks off costs a recommendation, not the measurement of the model.
+            trials.append(_tried(subject, reach, some, before, candidate))
+    return {"hardening": [trial.detail() for trial in trials]} if trials else {}
+
+
+def _tried(subject: Subject, reach: Reach, some: Labelled, before: float, candidate: tuple[str, Predictor]) -> Trial:
+    measure, predictor = candidate
+    policy = subject.thresholds.adversarial_robustness
+    rng = np.random.default_rng([subject.seed, 1, 3])
+    rows = labelled(replace(subject, predictor=predictor, evaluation=some.table))
+    matrix = reach.space.encode(rows.table)
     tally, interval = _attack(
-        Oracle(voting, reach.space, voted),
+        Oracle(predictor, reach.space, rows),
         reach,
         matrix,
-        voted,
-        _targets(voted, reach, matrix, rng)[: 2 * _BATCH],
+        rows,
+        _targets(rows, reach, matrix, rng)[: 2 * _BATCH],
         rng=rng,
         limit=policy.attacked_fraction.at(subject.manifest.model.tier),
         confidence=policy.confidence.value,
     )
-    trial = Trial(
-        measure=f"answer with the mean over {COPIES} rows nearby",
+    return Trial(
+        measure=measure,
         before=before,
         after=tally.flipped / tally.evaluated,
         low=interval.low,
         high=interval.high,
         accuracy_before=float(some.correct.mean()),
-        accuracy_after=float(voted.correct.mean()),
+        accuracy_after=float(rows.correct.mean()),
     )
-    return {"hardening": [trial.detail()]}
 
 
 def _confirm(
     oracle: Oracle, reach: Reach, originals: Matrix, candidates: Matrix, own: NDArray[np.intp], tally: _Tally
 ) -> NDArray[np.bool_]:
-    """Return which candidates are possible in the world and flip the answer when asked again beside the original."""
+    """Return which candidates are possible in the world, flip the answer when asked again beside the original, and flip
+    that of the model as submitted."""
     claimed = ((candidates != originals) & ~(np.isnan(candidates) & np.isnan(originals))).any(axis=1)
     possible = reach.space.is_feasible(candidates, originals, reach.discrete_changes)
     asked = np.flatnonzero(claimed & possible)
@@ -218,6 +233,8 @@ def _confirm(
     confirmed = np.zeros(len(own), dtype=bool)
     confirmed[asked] = flipped & ~strayed[asked]
     tally.unsteady += int(strayed.sum() + (~flipped).sum())
+    claimed = np.flatnonzero(confirmed)
+    confirmed[claimed] = oracle.confirm(originals[claimed], candidates[claimed], own[claimed])
     return confirmed
 
 

@@ -30,6 +30,7 @@ class FormulaPredictor:
         features: from the manifest.
         classes: canonical labels, in the order of the probabilities; empty for a label-only model.
         answer: from a table to probabilities, shape (rows, classes), or to labels, shape (rows,).
+        original: the same of the model as submitted, where `answer` is a conversion that differs.
     """
 
     features: Mapping[str, Feature]
@@ -37,11 +38,19 @@ class FormulaPredictor:
     answer: Callable[[Table], Any]
     task: Task = Task.CLASSIFICATION
     ledger: QueryLedger = field(default_factory=QueryLedger)
+    original: Callable[[Table], Any] | None = None
 
     def predict(self, table: Table) -> Predictions:
         """Answer and count."""
+        return self._predict(self.answer, table)
+
+    def predict_original(self, table: Table) -> Predictions:
+        """Answer as the model as submitted does, and count."""
+        return self._predict(self.original or self.answer, table)
+
+    def _predict(self, formula: Callable[[Table], Any], table: Table) -> Predictions:
         self.ledger = QueryLedger(self.ledger.rows + len(table), self.ledger.calls + 1)
-        answer = np.asarray(self.answer(table))
+        answer = np.asarray(formula(table))
         if answer.ndim == 1:
             return Predictions(canonical_column(answer.astype(object)), None)
         names = np.array(self.classes, dtype=object)

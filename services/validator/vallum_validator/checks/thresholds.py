@@ -77,8 +77,10 @@ class Privacy(_Part):
         true_positive_rate: largest share of training rows an attacker may recognise at `false_positive_rate`.
         false_positive_rate: how often the attacker may be wrong about a row that was not trained on.
         least_rows: members and population rows needed each.
-        most_rows: more rows than this of each are sampled.
+        most_rows: more members than this are sampled.
+        most_population: more rows of the population than this are sampled.
         shift: largest share by which members and population may be told apart without the model (AUC above 1/2).
+        personal_data: largest share of rows that may hold what identifies a person directly.
         confidence: of the interval and the verdict.
     """
 
@@ -86,7 +88,9 @@ class Privacy(_Part):
     false_positive_rate: Setting
     least_rows: Setting
     most_rows: Setting
+    most_population: Setting
     shift: Setting
+    personal_data: Limit
     confidence: Setting
 
 

@@ -23,6 +23,11 @@ MAX_HEAD_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 """Callers ask for few enough rows that an honest answer is far smaller."""
 
+ORIGINAL: Final = "original"
+CONVERTED: Final = "converted"
+TRAINED: Final = "trained"
+"""Which of the models a worker may hold is asked: as submitted, as ONNX, or trained anew."""
+
 _MAGIC: Final = b"VLM1"
 _PREFIX: Final = struct.Struct("<4sIQ")
 PREFIX_BYTES: Final = _PREFIX.size

@@ -6,9 +6,12 @@ What cannot be had is told in one line and left out; nothing here raises for wha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from vallum_common.bundle import Manifest, Role, Task
 from vallum_common.errors import Invalid, VallumError
@@ -18,7 +21,8 @@ from vallum_validator.sandbox.predictor import RUNNABLE_FORMATS, SandboxPredicto
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.prover import SandboxProver
 from vallum_validator.sandbox.tables import read_table
-from vallum_validator.table import Predictions, Table, canonical_column
+from vallum_validator.sandbox.trainer import TRAINABLE_FORMATS, SandboxTrainer
+from vallum_validator.table import PredictionFailed, Predictions, Table, canonical_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,21 @@ class Holding:
     def worker(self, name: str, readable: Iterable[Path]) -> Worker:
         """Start a worker that may read these files; see `Worker`."""
         return Worker(name, list(readable), limits=self.limits, allow_weaker_isolation=self.allow_weaker_isolation)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model's file, which the scan calls clean.
+
+    Args:
+        path: of the file.
+        form: its format, in the scan's words.
+        seed: of the submission; random rows on which a conversion is tried come from it.
+    """
+
+    path: Path
+    form: str
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,7 @@ class OpenedModel:
         why_not: one line why; empty where there is a predictor.
         isolation: what held its worker; `None` where none was started.
         predictions: of the evaluation data; `None` where there is none.
+        training: starts a worker that trains models of its kind; `None` where that cannot be.
         prover: what can be proved about it; `None` where there is no predictor.
     """
 
@@ -78,6 +98,7 @@ class OpenedModel:
     why_not: str = ""
     isolation: Isolation | None = None
     predictions: Predictions | None = None
+    training: Callable[[], AbstractContextManager[SandboxTrainer]] | None = None
     prover: SandboxProver | None = None
 
 
@@ -106,12 +127,11 @@ def read_data(files: Mapping[Role, Path], manifest: Manifest, holding: Holding) 
 
 
 @contextlib.contextmanager
-def open_model(artifact: Path, form: str, manifest: Manifest, *, data: Data, holding: Holding) -> Iterator[OpenedModel]:
+def open_model(artifact: Artifact, manifest: Manifest, *, data: Data, holding: Holding) -> Iterator[OpenedModel]:
     """Load a model and hear its first answers; its worker ends with the context.
 
     Args:
-        artifact: a file that the scan calls clean.
-        form: its format, in the scan's words.
+        artifact: what is loaded.
         manifest: how it is called.
         data: the first of its tables is asked twice, to see whether the answers stay the same.
         holding: how the worker is held.
@@ -119,21 +139,53 @@ def open_model(artifact: Path, form: str, manifest: Manifest, *, data: Data, hol
     with contextlib.ExitStack() as stack:
         isolation: Isolation | None = None
         try:
-            _check_askable(form, manifest, data)
-            worker = stack.enter_context(holding.worker("the model", [artifact]))
+            _check_askable(artifact.form, manifest, data)
+            worker = stack.enter_context(holding.worker("the model", [artifact.path]))
             isolation = worker.isolation
-            predictor = SandboxPredictor(worker, artifact, form, manifest, data_labels=data.labels(manifest))
-            role = next(iter(data.tables))
-            predictions = predictor.probe(data.tables[role])
+            predictor, predictions = _first_answers(worker, artifact, manifest, data)
+            try:
+                predictor.convert(_first(data), predictions, np.random.default_rng([artifact.seed, 0]))
+            except PredictionFailed:
+                # What broke may have been the converter, and it is the model that is to be judged: once more, without.
+                worker = stack.enter_context(holding.worker("the model", [artifact.path]))
+                predictor, predictions = _first_answers(worker, artifact, manifest, data)
             opened = OpenedModel(
                 predictor=predictor,
                 isolation=isolation,
-                predictions=predictions if role is Role.EVALUATION else None,
+                predictions=predictions if Role.EVALUATION in data.tables else None,
+                training=_training(artifact, manifest, holding),
                 prover=SandboxProver(predictor, lambda: stack.enter_context(holding.worker("the solver", []))),
             )
         except VallumError as error:
             opened = OpenedModel(why_not=error.message, isolation=isolation)
         yield opened
+
+
+def _training(
+    artifact: Artifact, manifest: Manifest, holding: Holding
+) -> Callable[[], AbstractContextManager[SandboxTrainer]] | None:
+    """A worker of its own: what goes wrong in training must not cost the model its answers."""
+    if artifact.form not in TRAINABLE_FORMATS or manifest.model.task is not Task.CLASSIFICATION:
+        return None
+
+    @contextlib.contextmanager
+    def start() -> Iterator[SandboxTrainer]:
+        with holding.worker("the trainer", [artifact.path]) as worker:
+            yield SandboxTrainer(worker, artifact.path, artifact.form, manifest)
+
+    return start
+
+
+def _first(data: Data) -> Table:
+    """The evaluation data, where they could be read."""
+    return next(iter(data.tables.values()))
+
+
+def _first_answers(
+    worker: Worker, artifact: Artifact, manifest: Manifest, data: Data
+) -> tuple[SandboxPredictor, Predictions]:
+    predictor = SandboxPredictor(worker, artifact.path, artifact.form, manifest, data_labels=data.labels(manifest))
+    return predictor, predictor.probe(_first(data))
 
 
 def _check_askable(form: str, manifest: Manifest, data: Data) -> None:

@@ -1,4 +1,8 @@
-"""The predictor the checks use: encodes rows as the manifest says, asks the model's worker, trusts no answer."""
+"""The predictor the checks use: encodes rows as the manifest says, asks the model's worker, trusts no answer.
+
+Where the model can be converted to ONNX and answers the same, the conversion is asked in its place, because checks ask
+hundreds of thousands of times. What must hold of the model itself is asked of the original.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,12 @@ import numpy as np
 from vallum_common.bundle import Feature, FeatureType, Manifest, Task
 from vallum_common.errors import Invalid
 from vallum_validator.sandbox.answers import Answers
-from vallum_validator.sandbox.frames import Array
+from vallum_validator.sandbox.frames import CONVERTED, ORIGINAL, Array, Frame
+from vallum_validator.sandbox.parity import differing, random_rows
 from vallum_validator.sandbox.process import Worker, WorkerFailed, WorkerRefused
 from vallum_validator.table import PredictionFailed, Predictions, QueryLedger, Table, categories
 
-RUNNABLE_FORMATS: Final = ("onnx", "skops", "joblib", "pickle")
+RUNNABLE_FORMATS: Final = ("onnx", "skops", "joblib", "pickle", "xgboost", "lightgbm")
 """Formats, in the scan's words, that a worker can run."""
 
 PROBE_ROWS: Final = 1_000
@@ -55,6 +60,7 @@ class SandboxPredictor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._worker = worker
+        self._form = form
         self._clock = clock
         self._features: Mapping[str, Feature] = dict(manifest.data.features)
         self._task = manifest.model.task
@@ -66,6 +72,8 @@ class SandboxPredictor:
         self._answers = Answers(self._task, data_labels)
         self._ledger = QueryLedger()
         self._reference: tuple[Table, Predictions] | None = None
+        self._is_converted = False
+        self.runtime = form
         self.failure = ""
         self._call({"command": "load", **self._description(artifact, form)}, {}, seconds=worker.limits.load_s)
 
@@ -90,7 +98,7 @@ class SandboxPredictor:
         return self._ledger
 
     def predict(self, table: Table) -> Predictions:
-        """Answer any number of rows.
+        """Answer any number of rows, by the converted model where there is one.
 
         Args:
             table: holds at least the feature columns; others never reach the model.
@@ -99,6 +107,17 @@ class SandboxPredictor:
             PredictionFailed: the model refused these rows, or misbehaved; after the latter it is never asked again,
                 and `failure` says what it did.
         """
+        return self._predict(table, CONVERTED if self._is_converted else ORIGINAL)
+
+    def predict_original(self, table: Table) -> Predictions:
+        """Answer any number of rows by the model as it was submitted; what is found by a conversion is confirmed here.
+
+        Raises:
+            PredictionFailed: see `predict`.
+        """
+        return self._predict(table, ORIGINAL)
+
+    def _predict(self, table: Table, which: str) -> Predictions:
         numbers, codes = self._encode(table)
         rows = len(table)
         step = max(1, min(_MESSAGE_ROWS, _MESSAGE_BYTES // (8 * (len(self._features) + _ANSWER_COLUMNS))))
@@ -107,7 +126,7 @@ class SandboxPredictor:
             portion = {"numbers": numbers[start : start + step], "codes": codes[start : start + step]}
             began = self._clock()
             try:
-                parts.append(self._call({"command": "predict"}, portion))
+                parts.append(self._call({"command": "predict", "which": which}, portion).arrays)
             finally:
                 spent = self._ledger.seconds + self._clock() - began
                 asked = self._ledger.rows + len(portion["numbers"])
@@ -125,7 +144,7 @@ class SandboxPredictor:
         Raises:
             PredictionFailed: it is not made of trees that can be read, or its worker broke off.
         """
-        return self._call({"command": "structure"}, {}, seconds=self._worker.limits.load_s)
+        return self._call({"command": "structure"}, {}, seconds=self._worker.limits.load_s).arrays
 
     def probe(self, table: Table) -> Predictions:
         """Ask all rows of a table, then some of them again; learn the classes, and hold the model to its answers.
@@ -133,7 +152,7 @@ class SandboxPredictor:
         Raises:
             PredictionFailed: see `predict`; also when the second answers differ from the first.
         """
-        predictions = self.predict(table)
+        predictions = self.predict_original(table)
         some = np.arange(min(len(table), PROBE_ROWS))
         kept = Predictions(
             labels=predictions.labels[some],
@@ -154,7 +173,7 @@ class SandboxPredictor:
             return
         table, before = self._reference
         backwards = np.arange(len(table))[::-1]
-        after = self.predict(table.take(backwards))
+        after = self.predict_original(table.take(backwards))
         differs = before.labels != after.labels[backwards]
         first, second = (one.probabilities if one.values is None else one.values for one in (before, after))
         if first is not None and second is not None:
@@ -166,18 +185,45 @@ class SandboxPredictor:
                 f"gave different answers to the same rows asked twice ({int(differs.sum())} of {len(table)})"
             )
 
+    def convert(self, table: Table, before: Predictions, rng: np.random.Generator) -> None:
+        """Ask a conversion to ONNX from now on, if there is one that answers as the original does; `runtime` says so.
+
+        Args:
+            table: rows it has to answer alike; some random rows are added.
+            before: what the original said of them.
+            rng: draws the random rows.
+
+        Raises:
+            PredictionFailed: the worker broke off over it; a model that cannot be converted is no failure.
+        """
+        if self._form == "onnx":
+            return
+        try:
+            head = {"command": "convert", "regression": self._task is Task.REGRESSION}
+            self._call(head, {}, seconds=self._worker.limits.load_s)
+            others = random_rows(table, self._features, rng)
+            pairs = [(before, self._predict(table, CONVERTED))]
+            pairs += [(self.predict_original(others), self._predict(others, CONVERTED))]
+        except PredictionFailed as error:
+            if self.failure:
+                raise
+            self.runtime = f"{self._form}; not converted: {error.message}"
+            return
+        odd = sum(int(differing(original, converted).sum()) for original, converted in pairs)
+        self._is_converted = not odd
+        told = f"other answers to {odd} of {len(table) + len(others)} rows" if odd else "the same answers"
+        self.runtime = f"{self._form}; {'not ' if odd else ''}converted to ONNX: {told}"
+
     def _misbehaved(self, what: str) -> PredictionFailed:
         self.failure = what if what.startswith("the model") else f"the model {what}"
         self._worker.close()
         return PredictionFailed(self.failure)
 
-    def _call(
-        self, head: Mapping[str, object], arrays: Mapping[str, Array], *, seconds: float | None = None
-    ) -> Mapping[str, Array]:
+    def _call(self, head: Mapping[str, object], arrays: Mapping[str, Array], *, seconds: float | None = None) -> Frame:
         if self.failure:
             raise PredictionFailed(self.failure)
         try:
-            return self._worker.call(head, arrays, seconds=seconds).arrays
+            return self._worker.call(head, arrays, seconds=seconds)
         except WorkerFailed as error:
             self.failure = error.message
             raise PredictionFailed(error.message) from error

@@ -5,9 +5,21 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
+from vallum_validator.sandbox.frames import (
+    CONVERTED,
+    ORIGINAL,
+    PREFIX_BYTES,
+    TRAINED,
+    Array,
+    Frame,
+    FrameInvalid,
+    decode,
+    encode,
+    sizes,
+)
 from vallum_validator.sandbox.program.hold import hold, lacking
 from vallum_validator.sandbox.program.rows import Input, Model, Rows
 
@@ -72,11 +84,12 @@ _Reply = tuple[Mapping[str, Any], Mapping[str, Array]]
 
 
 class _Work:
-    """What this worker holds: the data files it has opened, or its one model."""
+    """What this worker holds: the data files it has opened, or its one model, and what was made of it."""
 
     def __init__(self) -> None:
         self.tables: dict[str, Mapping[str, Array]] = {}
         self.model: Model | None = None
+        self.made: dict[str, Model] = {}
         self.inputs: tuple[Input, ...] = ()
 
 
@@ -138,19 +151,42 @@ def _load(work: _Work, request: Frame) -> _Reply:
     if head["format"] == "onnx":
         from vallum_validator.sandbox.program.onnx_model import OnnxModel
 
-        work.model = OnnxModel(head["path"], work.inputs, regression=head["regression"])
-    else:
-        from vallum_validator.sandbox.program.estimator import Estimator
+        work.model = OnnxModel(Path(head["path"]).read_bytes(), work.inputs, regression=head["regression"])
+    elif head["format"] in ("xgboost", "lightgbm"):
+        from vallum_validator.sandbox.program.boosters import Booster
 
-        work.model = Estimator(head["path"], head["format"], work.inputs, regression=head["regression"])
+        work.model = Booster(head["path"], head["format"], work.inputs, regression=head["regression"])
+    else:
+        from vallum_validator.sandbox.program.estimator import Estimator, load_estimator
+
+        estimator = load_estimator(head["path"], head["format"])
+        work.model = Estimator(estimator, work.inputs, regression=head["regression"])
+    return {}, {}
+
+
+def _convert(work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.conversion import Converted
+
+    work.made[CONVERTED] = Converted(_model(work, ORIGINAL), work.inputs, regression=request.head["regression"])
+    return {}, {}
+
+
+def _describe(work: _Work, _request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.training import described
+
+    return described(work.model), {}
+
+
+def _train(work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.training import trained
+
+    original, truth = _model(work, ORIGINAL), request.arrays["truth"]
+    work.made[TRAINED] = trained(original, work.inputs, _rows(work, request), truth, how=request.head)
     return {}, {}
 
 
 def _predict(work: _Work, request: Frame) -> _Reply:
-    if work.model is None:
-        raise FrameInvalid("no model has been loaded")
-    numbers, codes = request.arrays["numbers"], request.arrays["codes"]
-    answer = work.model.predict(Rows(work.inputs, numbers, codes))
+    answer = _model(work, request.head.get("which", ORIGINAL)).predict(_rows(work, request))
     return {}, {name: array for name, array in answer.items() if array is not None}
 
 
@@ -163,9 +199,7 @@ def _reference(_work: _Work, request: Frame) -> _Reply:
 
 
 def _structure(work: _Work, _request: Frame) -> _Reply:
-    if work.model is None:
-        raise FrameInvalid("no model has been loaded")
-    return {}, work.model.structure()
+    return {}, _model(work, ORIGINAL).structure()
 
 
 def _bound(_work: _Work, request: Frame) -> _Reply:
@@ -174,11 +208,25 @@ def _bound(_work: _Work, request: Frame) -> _Reply:
     return {}, bounds(request.arrays, int(request.head["steps"]))
 
 
+def _rows(work: _Work, request: Frame) -> Rows:
+    return Rows(work.inputs, request.arrays["numbers"], request.arrays["codes"])
+
+
+def _model(work: _Work, which: str) -> Model:
+    model = work.model if which == ORIGINAL else work.made.get(which)
+    if model is None:
+        raise FrameInvalid(f"no {which} model has been loaded")
+    return model
+
+
 _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "hello": _hello,
     "open_table": _open_table,
     "columns": _columns,
     "load": _load,
+    "convert": _convert,
+    "describe": _describe,
+    "train": _train,
     "predict": _predict,
     "reference": _reference,
     "structure": _structure,

@@ -16,17 +16,16 @@ import numpy as np
 from vallum_validator.sandbox.frames import Array
 from vallum_validator.sandbox.program.rows import CATEGORICAL, Input, Rows, travelling
 
-_TRUSTED_PACKAGES: Final = ("sklearn.", "numpy.", "scipy.")
+_TRUSTED_PACKAGES: Final = ("sklearn.", "numpy.", "scipy.", "xgboost.", "lightgbm.")
 """Besides the types skops knows, any of these packages may provide one: estimators are built of private classes that no
 list keeps up with. The prefix is enough only because the process can reach nothing; the scan has judged exact names."""
 
 
 class Estimator:
-    """A fitted estimator.
+    """An estimator.
 
     Args:
-        path: of the artefact.
-        form: `skops`, `joblib` or `pickle`.
+        estimator: as it was loaded.
         inputs: the features, in order.
         regression: whether to ask for values instead of classes.
 
@@ -34,15 +33,32 @@ class Estimator:
         ValueError: it is no estimator, or was fitted on other features; says which.
     """
 
-    def __init__(self, path: str, form: str, inputs: Sequence[Input], *, regression: bool) -> None:
+    def __init__(self, estimator: Any, inputs: Sequence[Input], *, regression: bool) -> None:
         warnings.simplefilter("ignore")
-        self._estimator = _LOADERS[form](path)
+        self._estimator = estimator
         self._inputs = tuple(inputs)
         self._regression = regression
         self._as_category = False
         if not callable(getattr(self._estimator, "predict", None)):
             raise ValueError(f"the artefact holds a {type(self._estimator).__name__}, not an estimator with `predict`")
         self._check_features()
+        _use_one_thread(self._estimator)
+
+    @property
+    def estimator(self) -> Any:
+        """What was loaded."""
+        return self._estimator
+
+    def fit(self, rows: Rows, truth: Array) -> Estimator:
+        """Fit it on these rows, and return it."""
+        try:
+            self._estimator.fit(self._frame(rows), truth)
+        except (ValueError, TypeError):
+            if self._as_category or not any(one.type == CATEGORICAL for one in self._inputs):
+                raise
+            self._as_category = True
+            self._estimator.fit(self._frame(rows), truth)
+        return self
 
     def predict(self, rows: Rows) -> Mapping[str, Array | None]:
         """Return labels and, for a classifier that has them, probabilities and classes."""
@@ -121,6 +137,24 @@ class Estimator:
         if feature.type == "integer" and whole:
             return numbers.astype(np.int64)
         return numbers != 0 if feature.type == "boolean" and whole else numbers
+
+
+def load_estimator(path: str, form: str) -> Any:
+    """Return what a `skops`, `joblib` or `pickle` file holds.
+
+    Raises:
+        ValueError: a skops file holds types of other packages; says which.
+    """
+    warnings.simplefilter("ignore")
+    return _LOADERS[form](path)
+
+
+def _use_one_thread(estimator: Any) -> None:
+    """Leave `n_jobs` and its like as they were but for their value: the sandbox has one process, and sums one order."""
+    if not (callable(getattr(estimator, "get_params", None)) and callable(getattr(estimator, "set_params", None))):
+        return
+    names = [name for name in estimator.get_params() if name.rpartition("__")[2] in ("n_jobs", "nthread")]
+    estimator.set_params(**dict.fromkeys(names, 1))
 
 
 def _load_skops(path: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +30,7 @@ class OnnxModel:
     """An ONNX Runtime session, fed as the interface promises: one matrix, or one column per feature by name.
 
     Args:
-        path: of the artefact. It is read here and given as bytes, so that external data has no folder to come from.
+        content: of the file. It is given as bytes, so that external data has no folder to come from.
         inputs: the features, in order.
         regression: whether a float answer is the answer rather than a probability.
 
@@ -39,7 +38,7 @@ class OnnxModel:
         ValueError: the model's inputs or outputs are not of a form that can be called; says which.
     """
 
-    def __init__(self, path: str, inputs: Sequence[Input], *, regression: bool) -> None:
+    def __init__(self, content: bytes, inputs: Sequence[Input], *, regression: bool) -> None:
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -47,9 +46,8 @@ class OnnxModel:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
         options.log_severity_level = 4
-        model = Path(path).read_bytes()
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._path = path
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._content = content
         self._features = tuple(inputs)
         self._regression = regression
         self._tensors = self._session.get_inputs()
@@ -84,7 +82,7 @@ class OnnxModel:
             else {self._tensors[0].name: list(range(len(self._features)))}
         )
         single = any(tensor.type == "tensor(float)" for tensor in self._tensors)
-        return described(*read_onnx(self._path, self._features, feeds, single=single))
+        return described(*read_onnx(self._content, self._features, feeds, single=single))
 
     def _takes_columns(self) -> bool:
         """Whether there is one input per feature; otherwise there must be one matrix of them all."""

@@ -7,7 +7,6 @@ one score speaks for, and against which cut, is ONNX Runtime's reading of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -22,12 +21,12 @@ _STRICT: Final[Mapping[str, bool]] = {"BRANCH_LEQ": False, "BRANCH_LT": True}
 
 
 def read_onnx(
-    path: str, inputs: Sequence[Input], feeds: Mapping[str, Sequence[int]], *, single: bool
+    content: bytes, inputs: Sequence[Input], feeds: Mapping[str, Sequence[int]], *, single: bool
 ) -> tuple[list[Column], Ensemble]:
     """Return columns and trees of a model.
 
     Args:
-        path: of the artefact.
+        content: of the artefact.
         inputs: the features, in order.
         feeds: name of each of the graph's inputs to the features it takes, in order.
         single: whether numbers are given to it in single precision.
@@ -37,7 +36,7 @@ def read_onnx(
     """
     import onnx
 
-    graph = onnx.load_model_from_string(Path(path).read_bytes()).graph
+    graph = onnx.load_model_from_string(content).graph
     ensembles = [node for node in graph.node if node.op_type.startswith("TreeEnsemble")]
     if len(ensembles) != 1:
         raise NoTrees(f"the graph has {len(ensembles)} ensembles of trees")

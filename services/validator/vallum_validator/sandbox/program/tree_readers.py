@@ -94,7 +94,12 @@ def _histogram_boosting(estimator: Any) -> Ensemble:
 def _xgboost_classifier(estimator: Any) -> Ensemble:
     booster = estimator.get_booster()
     read = _xgboost(booster)
-    return Ensemble(read.trees, read.base, True, True, True, travelling(np.asarray(estimator.classes_)))
+    trees, best = read.trees, booster.attributes().get("best_iteration")
+    if best is not None:
+        # The estimator's predictions stop at the best round; the rounds after it are in the file all the same, and the
+        # booster by itself asks them, too.
+        trees = trees[: (int(best) + 1) * len(trees) // booster.num_boosted_rounds()]
+    return Ensemble(trees, read.base, True, True, True, travelling(np.asarray(estimator.classes_)))
 
 
 def _xgboost(booster: Any) -> Ensemble:
@@ -124,10 +129,6 @@ def _xgboost(booster: Any) -> Ensemble:
                 _spread(np.where(left < 0, conditions, 0.0), int(group), groups),
             )
         )
-    best = booster.attributes().get("best_iteration")
-    if best is not None:
-        # Predictions stop at the best round; the rounds after it are in the file all the same.
-        trees = trees[: (int(best) + 1) * model["iteration_indptr"][1]]
     return Ensemble(trees, _start(start), strict=True, single_sums=True)
 
 

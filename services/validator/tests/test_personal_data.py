@@ -1,0 +1,89 @@
+"""Personal data in data, card and manifest: counted by column and kind, never told; in the data it decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.personal_data import MAX_ROWS, personal_data
+from vallum_validator.checks.testing import subject_of
+from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.table import Subject, Table
+
+THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
+ROWS = 200
+IBAN = "DE89 3704 0044 0532 0130 00"
+CARD = 4_539_578_763_621_486
+
+
+def _subject(columns: dict[str, Any], **more: Any) -> Subject:
+    rows = len(next(iter(columns.values()))) if columns else ROWS
+    x = np.linspace(-1, 1, rows)
+    label = np.array([str(int(each > 0)) for each in x], dtype=object)
+    table = Table({"x": x, "label": label, **columns})
+    return subject_of(
+        lambda asked: (asked.columns["x"] > 0).astype(int),
+        {"x": {"type": "number"}},
+        thresholds=THRESHOLDS,
+        evaluation=table,
+        **more,
+    )
+
+
+def _text(*values: str | None) -> np.ndarray:
+    column = np.empty(ROWS, dtype=object)
+    column[:] = (list(values) * ROWS)[:ROWS]
+    return column
+
+
+def _check(subject: Subject) -> CheckResult:
+    return run_check("data_privacy", subject)
+
+
+def test_account_numbers_in_a_column_fail_and_are_not_repeated() -> None:
+    result = _check(_subject({"note": _text(IBAN, "nothing", None, "")}))
+    assert result.outcome is Outcome.FAIL
+    assert result.details["personal_data"]["columns"] == {"evaluation.note": {"bank account (IBAN)": ROWS // 4}}
+    assert result.details["personal_data"]["share"] == 0.25
+    assert result.reason.startswith(f"{ROWS // 4} of {ROWS} rows hold personal data (bank account (IBAN) in")
+    assert "data.members is missing" in result.reason
+    assert "3704" not in repr(result)
+
+
+def test_one_row_in_a_hundred_may_be_chance() -> None:
+    column = _text("nothing")
+    column[:2] = "a.person@mail.com"
+    result = _check(_subject({"note": column}))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.details["personal_data"]["columns"] == {"evaluation.note": {"e-mail address": 2}}
+
+
+def test_a_column_of_card_numbers_is_found_and_numbers_that_pass_by_chance_are_not() -> None:
+    rng = np.random.default_rng(0)
+    cards = np.full(ROWS, float(CARD))
+    chance = rng.integers(10**14, 9 * 10**15, ROWS).astype(np.float64)
+    found = personal_data(_subject({"card": cards, "sequence": chance}))
+    assert dict(found.columns) == {"evaluation.card": {"payment card": ROWS}}
+
+
+def test_a_card_may_name_whom_to_turn_to() -> None:
+    result = _check(_subject({}, card="## Contact\nowner@company.org"))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.details["personal_data"]["card"] == {"e-mail address": 1}
+
+
+@pytest.mark.parametrize("part", ["members", "population"])
+def test_all_tables_are_looked_at(part: str) -> None:
+    rows = {"x": np.zeros(ROWS), "label": _text("0"), "note": _text(IBAN)}
+    found = personal_data(_subject({}, **{part: Table(rows)}))
+    assert dict(found.columns) == {f"{part}.note": {"bank account (IBAN)": ROWS}}
+    assert found.share == 0.5
+
+
+def test_only_so_many_rows_are_looked_at() -> None:
+    found = personal_data(_subject({"n": np.zeros(3 * MAX_ROWS)}))
+    assert found.rows == MAX_ROWS
