@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PACKAGES := libs/common libs/client libs/local services/registry services/validator services/risk services/compliance services/monitor
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format proto lock bench clean
+.PHONY: help setup demo test lint format proto lock allowlists bench clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -46,6 +46,11 @@ lock: setup      ## renew requirements.lock from the packages' own requirements
 	@$(VENV)/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		$(PACKAGES:%=%/pyproject.toml) --group dev --extra local -o requirements.lock \
 		--no-emit-package vallum-common --no-emit-package vallum-local --no-emit-package vallum-validator
+
+allowlists: setup ## allow-lists from the wheels in WHEELS=folder, signed with KEY=file
+	@$(PY) -m vallum_validator.scan.allowlist generate $(WHEELS)
+	@$(PY) -m vallum_validator.scan.allowlist index --version $$(date -u +%F)
+	@$(PY) -m vallum_validator.scan.allowlist sign --key $(KEY)
 
 bench: setup     ## every number in the README
 	@for f in bench/*.py; do $(PY) $$f; done

@@ -72,6 +72,12 @@ def _parser() -> _Parser:
         default="",
         help="also ask picklescan, hayward or both: what they refuse is UNKNOWN, what they pass changes nothing",
     )
+    parser.add_argument(
+        "--allowlists",
+        metavar="FOLDER",
+        type=Path,
+        help="newer allow-lists, signed by a release key",
+    )
     parser.add_argument("--profile", help=argparse.SUPPRESS)  # of every command; a scan asks no server
     return parser
 
@@ -94,6 +100,10 @@ def run_scan(arguments: Sequence[str]) -> int:
         return Exit.GOOD
     if options.format not in _FORMATS:
         raise Invalid(f"--format must be {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}, got {options.format!r}")
+    if options.allowlists:
+        from vallum_validator.scan import allowlist
+
+        allowlist.use(options.allowlists)
     files = list(dict.fromkeys(file for path in options.paths for file in files_in(path)))
     report = _scan(files, [name for name in options.second_opinion.split(",") if name])
     code = _EXITS[report.verdict.value]
@@ -202,7 +212,11 @@ def _document(report: ScanReport, form: str, code: Exit) -> dict[str, Any]:
         from vallum_validator.scan.sarif import sarif
 
         return sarif(report, version=version("vallum-validator"), exit_code=code)
-    return {"files": [_file(file) for file in report.files], "rules_digest": report.rules_digest}
+    from vallum_validator.scan import allowlist
+
+    lists = {"version": allowlist.version(), "digest": allowlist.digest()}
+    files = [_file(file) for file in report.files]
+    return {"files": files, "rules_digest": report.rules_digest, "allowlist": lists}
 
 
 def _file(report: FileReport) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from vallum_validator.domain import Assessment, FileReport, ScanReport, Step, Su
 from vallum_validator.measure.bounded import bounded, bounded_check, bounded_scan, bounded_signature
 from vallum_validator.service import no_evidence
 
-_ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VALLUM_ALLOWLISTS")
 """All the child is given: no database URL, no token, no key."""
 _LINE_BYTES: Final = 64 * 1024 * 1024
 _UNREADABLE: Final = (

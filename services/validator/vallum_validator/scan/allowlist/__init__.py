@@ -1,52 +1,101 @@
 """The allow-lists: which global a pickle or a skops schema may name, and what may be done with it.
 
-They are data, generated from the wheels of the frameworks (`generate.py`) or curated by hand (`curated.json`), and are
-read, never inferred from what is installed: the same bytes get the same verdict on every machine.
+They are data, generated from the wheels of the frameworks (`wheels.py`) or curated by hand (`data/curated.json`), and
+are read, never inferred from what is installed: the same bytes get the same verdict on every machine. Only the lists of
+the packages that a file names are read at all.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+import os
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from vallum_common.errors import Invalid
+from vallum_validator.scan.allowlist.release import RELEASE_KEYS, SHIPPED, Release
 from vallum_validator.scan.pickled.values import Grade
 
-_FOLDER: Final = Path(__file__).parent
-_GRADES: Final = {"reference": Grade.REFERENCE, "class": Grade.CLASS, "callable": Grade.CALLABLE}
-"""From the least to the most: a name that two lists grade differently has the higher grade."""
+FOLDER_VARIABLE: Final = "VALLUM_ALLOWLISTS"
+"""Names a folder of lists to use instead of those in this package; they must bear a release key's signature."""
+_GRADES: Final = {"callable": Grade.CALLABLE, "class": Grade.CLASS, "reference": Grade.REFERENCE}
+"""From the most to the least: a name on two lists has the first grade it is found under."""
+_REBUILDS: Final = re.compile(
+    r"__pyx_unpickle_|_*(unpickle|rebuild|reconstruct|restore|new_|newObj)|.*_(unpickle|ctor)$"
+)
+"""How libraries call the function that a `__reduce__` of theirs names."""
+_CLASS: Final = re.compile(r"_*[a-z]?[A-Z]")
+"""How classes are named; Cython puts a letter for the type of number before them (`dKalmanFilter`)."""
+_ACTS: Final = re.compile(
+    r"(?i)(^|_)(exec\w*|eval\w*|system|popen\w*|spawn\w*|shell|subprocess|command|cmd|getoutput|rmtree|unlink|run|call|"
+    r"import\w*|urlopen|download|compile|launch|invoke|source)(_|$)|loads?$|open$"
+)
+"""Names of functions that do something; no library rebuilds an object with one of them."""
+
+
+class Listing:
+    """One generated list, read as it is asked."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        self._modules: dict[str, dict[str, Grade]] = {}
+
+    def grade(self, module: str, name: str) -> Grade | None:
+        """The grade of a name that is on the list."""
+        known = self._modules.get(module)
+        if known is None:
+            known = self._modules[module] = {}
+            for key, grade in _GRADES.items():
+                for names in self._document[key].get(module, {}).values():
+                    known.update(dict.fromkeys(names.split(), grade))
+        return known.get(name)
+
+    def has(self, key: str, module: str, name: str) -> bool:
+        """Whether the name is among the `stores` or the `harmful`."""
+        return name in self._document[key].get(module, "").split()
 
 
 class Allowlist:
     """What is known of names, from all lists together.
 
     Args:
-        curated: the content of `curated.json`.
-        listings: the content of the generated files.
+        release: the lists.
+
+    Raises:
+        Invalid: the list that is curated by hand is not the one that the index names.
     """
 
-    def __init__(self, curated: Mapping[str, Any], listings: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, release: Release) -> None:
+        self._release = release
+        curated = release.curated()
         self._grades: dict[tuple[str, str], Grade] = {}
-        lists = (*listings, curated)
-        for key, grade in _GRADES.items():
-            for listing in lists:
-                for module, names in listing[key].items():
-                    self._grades.update(dict.fromkeys([(module, name) for name in names], grade))
-        for module, names in curated["denied"].items():
-            self._grades.update({(module, name): Grade.DENIED for name in names})
+        for key, grade in {**dict(reversed(_GRADES.items())), "denied": Grade.DENIED}.items():
+            for module, names in curated[key].items():
+                self._grades.update(dict.fromkeys([(module, name) for name in names], grade))
         self._standard = frozenset(curated["standard_library"])
         self._neutral = frozenset(curated["neutral_modules"])
         self._gadgets = frozenset(curated["gadget_packages"])
+        self._same: dict[str, str] = curated["same"]
+        self._stores = frozenset(curated["stores"])
+        self.hooks = release.hooks.union(curated["hooks"])
+        """Methods that loading calls: no state may put a callable in their place."""
+        self._listings: dict[str, Listing | None] = {}
+        self.fault = ""
+        """Why nothing may be called clean: a list is not the one that was published. Empty where all is well."""
 
     def grade(self, module: str, name: str) -> Grade:
         """What may be done with `module.name`."""
         known = self._grades.get((module, name))
         if known is not None:
             return known
+        module = self._same.get(module, module)
         root = module.partition(".")[0]
+        listing = self._listing(root)
+        listed = listing.grade(module, name) if listing else None
+        if listed is not None:
+            return listed
         if root in self._standard and module not in self._neutral:
             return Grade.DENIED
         return Grade.DENIED if self._wanders(name) else Grade.UNLISTED
@@ -60,28 +109,82 @@ class Allowlist:
         )
 
     def is_gadget(self, module: str, name: str) -> bool:
-        """Whether an unlisted name is a function of a package whose functions are known to be misused.
+        """Whether calling an unlisted name is what an attack looks like, rather than a model of an unknown version.
 
-        Its classes may belong to an honest model of a version we have no list of, so they stay merely unlisted.
+        A model names classes, and functions that rebuild an object. A call of any other function of a package whose
+        functions are known to be misused, of a function anywhere whose name says that it acts, or of a class whose
+        constructor was seen to reach a file, a process or an import, is none of that.
         """
         root, last = module.partition(".")[0], name.rpartition(".")[2]
-        return (root in self._gadgets or root in self._standard) and not last.lstrip("_")[:1].isupper()
+        if root in self._standard:
+            return not _CLASS.match(last)
+        listing = self._listing(root)
+        if listing and listing.has("harmful", module, name):
+            return True
+        if _CLASS.match(last) or _REBUILDS.match(last):
+            return False
+        return root in self._gadgets or (root != "__main__" and _ACTS.search(last) is not None)
+
+    def stores(self, module: str, name: str) -> bool:
+        """Whether items may be stored in an instance while loading: a dict, list or deque that only keeps them."""
+        listing = self._listing(module.partition(".")[0])
+        return f"{module}.{name}" in self._stores or (listing is not None and listing.has("stores", module, name))
+
+    def read_all(self) -> None:
+        """Parse every list now, where many files are scanned by processes that would each parse it anew."""
+        for package in self._release.packages():
+            self._listing(package)
+
+    def _listing(self, package: str) -> Listing | None:
+        if package not in self._listings:
+            self._listings[package] = None
+            try:
+                document = self._release.listing(package)
+            except Invalid as error:
+                self.fault = error.message
+            else:
+                self._listings[package] = Listing(document) if document else None
+        return self._listings[package]
+
+
+def use(folder: Path) -> None:
+    """Use the lists in a folder from now on, here and in every process that is started from here.
+
+    Raises:
+        Invalid: no release key signed them.
+    """
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    release.cache_clear()
+    shipped.cache_clear()
+    release()
+
+
+@cache
+def release() -> Release:
+    """The lists in force: those of the folder that `VALLUM_ALLOWLISTS` names, else those of this package.
+
+    Raises:
+        Invalid: no release key signed them.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return Release(Path(folder) if folder else SHIPPED, keys=RELEASE_KEYS)
 
 
 @cache
 def shipped() -> Allowlist:
-    """The lists that come with this package."""
-    return Allowlist(json.loads((_FOLDER / "curated.json").read_bytes()), map(json.loads, _generated()))
+    """What the lists in force say.
+
+    Raises:
+        Invalid: they are not what was published.
+    """
+    return Allowlist(release())
 
 
-def _generated() -> list[bytes]:
-    return [path.read_bytes() for path in sorted((_FOLDER / "data").glob("*.json"))]
-
-
-@cache
 def digest() -> str:
-    """Hex SHA-256 over all lists in force."""
-    total = hashlib.sha256((_FOLDER / "curated.json").read_bytes())
-    for content in _generated():
-        total.update(hashlib.sha256(content).digest())
-    return total.hexdigest()
+    """Hex SHA-256 of the index, which names every list with its digest."""
+    return release().digest
+
+
+def version() -> str:
+    """The date of the lists in force."""
+    return release().version

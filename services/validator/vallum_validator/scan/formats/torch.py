@@ -97,6 +97,10 @@ def _script(content: memoryview, context: Context) -> None:
         context.report("torch.operator-unknown", f"TorchScript calls {shown(found[0])}", found.start())
 
 
+_KEY: Final = re.compile(rb"X[\x01-\xff]\x00\x00\x00([0-9]+)")
+"""A key as protocol 2 writes it."""
+
+
 def is_torch_legacy(data: memoryview) -> bool:
     """Whether the file begins with the magic number that `torch.save` pickled before version 1.6."""
     return bytes(data[: len(LEGACY_MAGIC)]) == LEGACY_MAGIC
@@ -105,14 +109,17 @@ def is_torch_legacy(data: memoryview) -> bool:
 def inspect_torch_legacy(data: memoryview, context: Context) -> str:
     """Follow the five pickles, then account for every storage behind them."""
     judge = Judge(context, allowlist.shipped(), reading=Reading.TORCH)
-    offset = 0
+    start = offset = 0
     for _ in range(5):
-        offset = follow(data, offset, judge, context)
+        start, offset = offset, follow(data, offset, judge, context)
     reader = Reader(data, offset)
-    for _ in judge.storages:
-        count = reader.number("Q")
-        sizes = {count * _element_bytes(storage) for storage in judge.storages.values() if storage[4] == count}
-        reader.take(max(sizes, default=count))
+    # The fifth pickle lists the keys in the order of the storages. The number of elements alone does not say which it
+    # is: a counter of eight bytes and a bias of four both have one.
+    for key in _KEY.findall(data[start:offset]):
+        storage = judge.storages.get(shown(str(key, "ascii")))
+        if storage is None:
+            raise Invalid(f"no tensor has the storage {shown(key)}")
+        reader.take(reader.number("Q") * _element_bytes(storage))
     if reader.left:
         context.report("file.polyglot", f"{reader.left} bytes follow the storages", reader.offset)
     return "torch-legacy"

@@ -45,6 +45,20 @@ def _needs(grade: Grade) -> ArgumentRule:
     return check
 
 
+def objection_to_partial(arguments: Any) -> Objection | None:
+    """A partial can be called later by what nobody sees, so it may not hold what is harmless only sometimes."""
+    first = _first(arguments)
+    if not (isinstance(first, Global) and first.grade >= Grade.REFERENCE):
+        return Objection(f"its first argument must be a listed reference, got {shown(first)}")
+    if rule_for(first.path) is not None:
+        return Objection(f"keeps {shown(first.path)} for a later call", malicious=first.path == "builtins.getattr")
+    return None
+
+
+def _partial(arguments: Any, _: Allowlist) -> Objection | None:
+    return objection_to_partial(arguments)
+
+
 def _default_factory(arguments: Any, _: Allowlist) -> Objection | None:
     first = _first(arguments)
     if first is None or (isinstance(first, Global) and first.grade >= Grade.CLASS):
@@ -104,7 +118,7 @@ def _rebuilt(arguments: Any, allowlist: Allowlist) -> Objection | None:
         return Objection(f"its first argument must be a listed callable, got {shown(function)}")
     if function.path == "torch._tensor._rebuild_from_type_v2":
         return Objection("calls itself", malicious=True)
-    rule = ARGUMENT_RULES.get(function.path)
+    rule = rule_for(function.path)
     return rule(inner, allowlist) if rule else None
 
 
@@ -119,6 +133,17 @@ def _generator(arguments: Any, _: Allowlist) -> Objection | None:
     if maker is None or (isinstance(maker, Global) and maker.path == _BIT_GENERATORS):
         return None
     return Objection(f"calls {shown(maker)} with {shown(arguments[0])}", malicious=isinstance(maker, Global))
+
+
+_RECORDS: Final = frozenset({"numpy.record", "numpy.rec.record", "numpy.core.records.record"})
+
+
+def _dtype(arguments: Any, allowlist: Allowlist) -> Objection | None:
+    """An array of records has the class of its records for a type."""
+    first = _first(arguments)
+    if isinstance(first, Global) and first.path in _RECORDS:
+        return _plain(arguments[1:], allowlist)
+    return _plain(arguments, allowlist)
 
 
 def _bit_generator(arguments: Any, _: Allowlist) -> Objection | None:
@@ -146,9 +171,13 @@ def _ufunc(arguments: Any, allowlist: Allowlist) -> Objection | None:
     return Objection(f"imports a computed name: {shown(arguments)}", malicious=True)
 
 
+ENCODINGS: Final = ("latin1", "latin-1", "utf-8", "ascii")
+"""How pickles of bytes are encoded."""
+
+
 def _encode(arguments: Any, _: Allowlist) -> Objection | None:
     encoding = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else None
-    if encoding in ("latin1", "latin-1", "utf-8", "ascii"):
+    if encoding in ENCODINGS:
         return None
     return Objection(f"honest pickles encode as 'latin1', this one as {shown(encoding)}")
 
@@ -177,7 +206,7 @@ _TAKE_APART: Final = (
     *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "UserList", "UserString", "deque")),
     *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath")),
     *("array.array", "decimal.Decimal", "fractions.Fraction", "random.Random", "re._compile", "uuid.UUID"),
-    *("numpy.dtype", "numpy.matrix", "numpy.ndarray"),
+    *("numpy.matrix", "numpy.ndarray"),
 )
 CLASS_FIRST: Final = (
     "copyreg.__newobj__",
@@ -202,6 +231,7 @@ ARGUMENT_RULES: Final[Mapping[str, ArgumentRule]] = {
     **dict.fromkeys(CLASS_FIRST, _needs(Grade.CLASS)),
     **dict.fromkeys(_TAKE_APART, _plain),
     "copyreg._reconstructor": _reconstructor,
+    "numpy.dtype": _dtype,
     "builtins.getattr": _getattr,
     "builtins.type": _type_of,
     "torch._tensor._rebuild_from_type_v2": _rebuilt,
@@ -209,10 +239,19 @@ ARGUMENT_RULES: Final[Mapping[str, ArgumentRule]] = {
     "numpy.random._pickle.__generator_ctor": _generator,
     "numpy.random._pickle.__randomstate_ctor": _generator,
     _BIT_GENERATORS: _bit_generator,
-    "functools.partial": _needs(Grade.REFERENCE),
+    "functools.partial": _partial,
     "collections.defaultdict": _default_factory,
     "numpy._core._ufunc_reconstruct": _ufunc,
     "numpy.core._ufunc_reconstruct": _ufunc,
     "_codecs.encode": _encode,
 }
 """The rule for each callable that needs one, by its path."""
+
+
+def rule_for(path: str) -> ArgumentRule | None:
+    """The rule for a callable: its own, or that of its kind."""
+    name = path.rpartition(".")[2]
+    # Cython writes one for every class, scikit-learn for its trees, pandas for its indexes: each makes an instance of a
+    # class that it is given.
+    made = name.startswith(("__pyx_unpickle_", "_new_")) or name == "newObj"
+    return ARGUMENT_RULES.get(path) or (_needs(Grade.CLASS) if made else None)

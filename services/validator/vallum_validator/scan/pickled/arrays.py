@@ -17,7 +17,9 @@ from vallum_validator.scan.pickled.machine import Machine
 from vallum_validator.scan.pickled.values import Container, Instance
 
 WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
-LOOKED_INTO: Final = frozenset({WRAPPER, "numpy.dtype"})
+ARRAY: Final = "a joblib array"
+"""What stands for an array that was read."""
+LOOKED_INTO: Final = frozenset({WRAPPER, "numpy.dtype", "functools.partial"})
 """The classes of which arguments and state must be known, to know where an array ends."""
 _DTYPE: Final = re.compile(r"[<>|=]?([biufcmMSUVO])([0-9]{1,9})\Z")
 """As numpy pickles it: kind and size. `i` alone is a type of four bytes, `M` one of eight."""
@@ -45,7 +47,7 @@ def array_skipper(nested: Nested, alternative: Callable[[Machine, int], None]) -
             raise Invalid(f"the array at offset {position} lies inside a frame, joblib ends the frame before it")
         alternative(machine, position)
         end = _end_of_array(machine, target.state, position, nested)
-        machine.stack[-1] = Instance("a joblib array")
+        machine.stack[-1] = Instance(ARRAY)
         return end
 
     return after_build

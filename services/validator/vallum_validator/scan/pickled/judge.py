@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -10,8 +11,9 @@ from typing import Any, Final
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
-from vallum_validator.scan.pickled.arguments import ARGUMENT_RULES, CLASS_FIRST, Objection
-from vallum_validator.scan.pickled.arrays import LOOKED_INTO
+from vallum_validator.scan.pickled.arguments import CLASS_FIRST, ENCODINGS, Objection, rule_for
+from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER
+from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_shadowing
 from vallum_validator.scan.pickled.states import holds_items, is_shared, objection_to_class, objection_to_state
 from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance
 
@@ -36,6 +38,7 @@ COMPANIONS: Final = frozenset(
     {"joblib.numpy_pickle_compat.NDArrayWrapper", "joblib.numpy_pickle_compat.ZNDArrayWrapper"}
 )
 """joblib before 0.10 kept each array in a file of its own, which today's joblib still loads, pickles in it included."""
+_NESTED_TORCH: Final = "torch.storage._load_from_bytes"
 _GIVES_TEXT: Final = frozenset({"builtins.str", "builtins.getattr"})
 
 
@@ -78,9 +81,13 @@ class Judge:
         grade = self._allowlist.grade(module, name)
         if self._reading is Reading.SCRIPT and (module.partition(".")[0] == "__torch__" or module in _SCRIPT_MODULES):
             grade = Grade.CALLABLE
+        if self._allowlist.fault:
+            self._report("scan.lists-invalid", opcode, f"needs a list: {self._allowlist.fault}", offset)
         found = Global(module, name, grade, offset)
-        if self._reading is Reading.PLAIN and found.grade is Grade.UNLISTED and name in _NUMPY_PARTS:
-            raise Invalid(f"no module {shown(module)} has {name!r}")
+        # Array bytes that are no pickle name what nobody calls a module: the import fails.
+        odd = name in _NUMPY_PARTS or not (module.isascii() and module.isprintable())
+        if odd and self._reading is Reading.PLAIN and found.grade is Grade.UNLISTED:
+            raise Invalid(f"no module {shown(module)} has {shown(name)}")
         self.named.add(found.path[:MAX_SHOWN])
         if found.grade is Grade.DENIED:
             what = f"names {shown(found.path)}, which is never part of a model"
@@ -100,6 +107,12 @@ class Judge:
 
     def call(self, offset: int, opcode: str, target: Any, arguments: Any) -> Any:
         """Decide whether loading an honest model makes this call."""
+        if opcode in ("NEWOBJ", "NEWOBJ_EX") and not isinstance(arguments, tuple | Instance):
+            raise Invalid(f"{opcode} at offset {offset} needs a tuple of arguments, got {shown(arguments)}")
+        if isinstance(target, Instance) and target.source in (WRAPPER, ARRAY):
+            raise Invalid(f"{opcode} at offset {offset} calls {target!r}, which cannot be called")
+        if isinstance(target, Instance) and (function := _held_by_partial(target)) is not None:
+            return Instance(function.path)
         if isinstance(target, Instance):
             self._report("pickle.call-of-result", opcode, f"calls {target!r} with {shown(arguments)}", offset)
             return Instance(f"calling {target!r}"[:200])
@@ -114,15 +127,39 @@ class Judge:
             self._object(objection, opcode, target.path, offset)
         else:
             self._check_arguments(offset, opcode, target, arguments)
+            if target.path == "_codecs.encode" and (encoded := _encoded(arguments)) is not None:
+                return encoded
+            if target.path == "builtins.getattr" and (taken := self._attribute(offset, arguments)):
+                return taken
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
         source = _class_of(target, arguments)
         return Instance(source, arguments if source in LOOKED_INTO else None, may_be_text=may_be_text)
 
+    def _attribute(self, offset: int, arguments: Any) -> Global | None:
+        """What `getattr` gives where it is listed: `ZoneInfo._unpickle`, which is called next."""
+        if not (isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[0], Global)):
+            return None
+        owner, name = arguments
+        grade = self._allowlist.grade(owner.module, f"{owner.name}.{name}")
+        return Global(owner.module, f"{owner.name}.{name}", grade, offset) if grade > Grade.UNLISTED else None
+
     def _check_arguments(self, offset: int, opcode: str, target: Global, arguments: Any) -> None:
-        rule = ARGUMENT_RULES.get(target.path)
+        if target.path == _NESTED_TORCH:
+            self._inspect_nested(offset, opcode, arguments)
+            return
+        rule = rule_for(target.path)
         objection = rule(arguments, self._allowlist) if rule else None
         if objection is not None:
             self._object(objection, opcode, target.path, offset)
+
+    def _inspect_nested(self, offset: int, opcode: str, arguments: Any) -> None:
+        """A tensor in a plain pickle is a file of torch's, which `torch.load` reads with all it may name."""
+        content = arguments[0] if isinstance(arguments, tuple) and len(arguments) == 1 else None
+        found = ""
+        if isinstance(content, bytes):
+            found = self._context.inspect(memoryview(content), self._context.enter(f"bytes at {offset}"))
+        if not found.startswith("torch"):
+            self._report("pickle.call-unlisted", opcode, f"has torch load {shown(content)}", offset)
 
     def _object(self, objection: Objection, opcode: str, path: str, offset: int) -> None:
         rule = "pickle.call-denied" if objection.malicious else "pickle.call-unlisted"
@@ -152,9 +189,12 @@ class Judge:
             what = target.path if isinstance(target, Global) else repr(target)
             self._report("pickle.build-on-global", "BUILD", f"changes {what} with {shown(state)}", offset)
         elif isinstance(target, Instance):
-            objection = objection_to_state(target, state)
-            if objection is not None:
-                self._object(objection, "BUILD", target.source, offset)
+            for objection in (
+                objection_to_state(target, state),
+                objection_to_shadowing(target, state, self._allowlist),
+            ):
+                if objection is not None:
+                    self._object(objection, "BUILD", target.source, offset)
             if target.source in COMPANIONS:
                 what = f"has joblib read the file that {target.source} names: {shown(state)}"
                 self._report("pickle.companion-file", "BUILD", what, offset)
@@ -178,15 +218,19 @@ class Judge:
         if isinstance(target, Global):
             self._report("pickle.store-in-global", opcode, f"stores in {target.path}", offset)
         elif isinstance(target, Instance):
-            if not holds_items(target):
-                self._report(
-                    "pickle.call-unlisted", opcode, f"stores in {target!r}, which runs code of its class", offset
-                )
+            if target.source in (WRAPPER, ARRAY):
+                raise Invalid(f"{opcode} at offset {offset} stores in {target!r}, which takes no items")
+            module, _, name = target.source.rpartition(".")
+            if not (holds_items(target) or self._allowlist.stores(module, name)):
+                what = f"stores in {target!r}, which runs code of its class"
+                self._report("pickle.call-unlisted", opcode, what, offset)
         elif target is not OPAQUE:
             raise Invalid(f"{opcode} at offset {offset} stores in {shown(target)}")
 
     def extension(self, offset: int, opcode: str, code: int) -> Any:
         """Report a global that is named by number."""
+        if self._reading is Reading.PLAIN:
+            raise Invalid(f"no extension has the code {code}")
         self._report("pickle.extension-code", opcode, f"names the global with registry number {code}", offset)
         return Instance(f"extension {code}")
 
@@ -203,6 +247,10 @@ class Judge:
         ):
             self.storages[shown(identity[2])] = identity
             return OPAQUE
+        if self._reading is Reading.TORCH and isinstance(identity, tuple) and len(identity) == 4:
+            kind, cls, *_source = identity
+            if kind == "module" and isinstance(cls, Global):
+                return cls  # torch before 1.6 keeps the source of a module's class beside it, and only compares it
         self._report("pickle.persistent-id", opcode, f"asks the loader for the object {shown(identity)}", offset)
         return Instance("a persistent id")
 
@@ -212,8 +260,28 @@ class Judge:
 
     def buffer(self, offset: int) -> Any:
         """Report a buffer that is not in the file."""
+        if self._reading is Reading.PLAIN:
+            raise Invalid(f"pickle.load has no buffer for offset {offset}")
         self._report("pickle.buffer", "NEXT_BUFFER", "asks for a buffer outside the stream", offset)
         return OPAQUE
+
+
+def _encoded(arguments: Any) -> bytes | None:
+    """The bytes that protocols before 3 write as text, as far as the text is known."""
+    if isinstance(arguments, tuple) and len(arguments) == 2 and arguments[1] in ENCODINGS:
+        text, encoding = arguments
+        with contextlib.suppress(UnicodeEncodeError):
+            return text.encode(encoding) if isinstance(text, str) else None
+    return None
+
+
+def _held_by_partial(target: Instance) -> Global | None:
+    """The listed callable that a partial function calls, as blocks of pandas 1.3 are pickled; `None` for any other."""
+    parts = target.state if target.state is not None else target.arguments
+    function = parts[0] if target.source == PARTIAL and isinstance(parts, tuple) and parts else None
+    if isinstance(function, Global) and function.grade is Grade.CALLABLE and rule_for(function.path) is None:
+        return function
+    return None
 
 
 def _may_be_text(value: Any) -> bool:

@@ -1,0 +1,60 @@
+"""Tensors in files that are no zip: as torch wrote them before 1.6, and in pickles of other things."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.scan import scan_file
+
+from .corpus.assembly import Call, Name, push, stream, text
+
+
+def persistent(kind: str, key: str) -> bytes:
+    return b"(" + text("storage") + push(Name(f"torch:{kind}")) + text(key) + text("cpu") + b"K\x01NtQ"
+
+
+def legacy(model: bytes, storages: dict[str, bytes]) -> bytes:
+    """Magic number, protocol, system, the model, the keys in order, and each storage with its count."""
+    magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+    keys = b"".join(b"X" + struct.pack("<I", len(key)) + key.encode() for key in storages)
+    head = magic + b"\x80\x02M\xe9\x03." + b"\x80\x02}." + b"\x80\x04" + model + b"." + b"\x80\x02](" + keys + b"e."
+    return head + b"".join(struct.pack("<Q", 1) + content for content in storages.values())
+
+
+MODEL = b"(" + persistent("FloatStorage", "11") + persistent("LongStorage", "12") + b"t"
+STORAGES = {"11": bytes(4), "12": bytes(8)}
+
+
+def scanned(folder: Path, data: bytes) -> FileReport:
+    file = folder / "model.pt"
+    file.write_bytes(data)
+    return scan_file(file)
+
+
+def test_storages_of_one_element_each_are_told_apart_by_the_order_of_their_keys(tmp_path: Path) -> None:
+    assert scanned(tmp_path, legacy(MODEL, STORAGES)).findings == ()
+    assert scanned(tmp_path, legacy(MODEL, {"12": bytes(4), "11": bytes(8)})).verdict is ScanVerdict.UNKNOWN
+    assert scanned(tmp_path, legacy(MODEL, {**STORAGES, "13": bytes(4)})).verdict is ScanVerdict.UNKNOWN
+
+
+def test_class_of_a_module_whose_source_lies_beside_it_is_the_listed_class(tmp_path: Path) -> None:
+    listed, other = Name("torch.nn.modules.linear:Linear"), Name("somewhere:Linear")
+    for cls, verdict in ((listed, ScanVerdict.CLEAN), (other, ScanVerdict.UNKNOWN)):
+        module = b"(" + text("module") + push(cls) + text("a.py") + text("class Linear: pass") + b"tQ)\x81"
+        assert scanned(tmp_path, legacy(module, {})).verdict is verdict
+
+
+@pytest.mark.parametrize("protocol_2", [False, True])
+def test_tensor_in_a_pickle_is_scanned_as_the_file_it_is(tmp_path: Path, protocol_2: bool) -> None:
+    def held(content: bytes) -> bytes:
+        argument = Call("_codecs:encode", content.decode("latin-1"), "latin1") if protocol_2 else content
+        return stream(Call("torch.storage:_load_from_bytes", argument))
+
+    assert scanned(tmp_path, held(legacy(MODEL, STORAGES))).verdict is ScanVerdict.CLEAN
+    hostile = legacy(push(Call("os:system", "id")), {})
+    assert scanned(tmp_path, held(hostile)).verdict is ScanVerdict.MALICIOUS
+    assert scanned(tmp_path, held(b"no tensor")).verdict is ScanVerdict.UNKNOWN

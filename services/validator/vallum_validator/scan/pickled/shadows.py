@@ -1,0 +1,37 @@
+"""States that put a callable where loading looks for a method.
+
+An attribute in the `__dict__` of an instance hides a method of its class. So a state `{"append": f}` followed by
+APPEND, or `{"__setstate__": f}` followed by a second BUILD, calls `f` although no opcode does; and so does a state that
+hides a method which `__setstate__` or `__hash__` of the class calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from vallum_validator.scan.allowlist import Allowlist
+from vallum_validator.scan.context import shown
+from vallum_validator.scan.pickled.arguments import Objection, objection_to_partial
+from vallum_validator.scan.pickled.values import Container, Global, Instance
+
+PARTIAL: Final = "functools.partial"
+
+
+def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -> Objection | None:
+    """Why an instance may not be given that state, `None` where nothing is hidden."""
+    if target.source == PARTIAL and isinstance(state, tuple) and state:
+        return objection_to_partial(state)
+    for key, value in _attributes(state):
+        if isinstance(key, str) and key in allowlist.hooks and isinstance(value, Global | Instance):
+            calls = isinstance(value, Global) or value.source == PARTIAL
+            return Objection(f"puts {shown(value)} in the place of the method {key!r}", malicious=calls)
+    return None
+
+
+def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
+    """What a state sets, as far as it is known: a dict, or a pair of them where there are slots."""
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, Container) and part.kind == "dict":
+            items = part.contents()
+            yield from zip(items[::2], items[1::2], strict=False)
