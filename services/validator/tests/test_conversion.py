@@ -4,7 +4,7 @@ runtime."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from vallum_common.bundle import Manifest
+from vallum_validator.checks.structure import read_structure
+from vallum_validator.sandbox.frames import Array
 from vallum_validator.sandbox.predictor import SandboxPredictor
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.program.boosters import Booster
-from vallum_validator.sandbox.program.rows import Input
-from vallum_validator.table import Table
+from vallum_validator.sandbox.program.rows import Input, Rows
+from vallum_validator.sandbox.program.tree_readers import read_trees
+from vallum_validator.table import Predictions, Table
 
 from .models.bundles import MIXED_FEATURES, manifest_of, mixed, mixed_pipeline, numeric, numeric_features
 from .test_sandbox_predictor import table_of
@@ -135,6 +138,41 @@ def test_a_native_booster_answers_as_its_library_does(tmp_path: Path, form: str,
         for answer in (predictor.predict(table), predictor.predict_original(table)):
             assert (answer.labels == estimator.predict(frame).astype(str)).all()
             assert np.allclose(answer.probabilities, estimator.predict_proba(frame), atol=1e-5)
+        assert_trees_answer(predictor.structure(), frame.to_numpy(), (0,) * frame.shape[1], predictor.predict(table))
+
+
+def assert_trees_answer(
+    told: Mapping[str, Array], matrix: np.ndarray, widths: tuple[int, ...], answer: Predictions
+) -> None:
+    structure = read_structure(told, widths)
+    names = np.array(structure.classes, dtype=object)
+    assert (names[structure.scores(matrix).argmax(axis=1)] == answer.labels).all()
+
+
+@pytest.mark.parametrize("form", ["xgboost", "lightgbm"])
+def test_trees_of_a_native_booster_split_categories_by_their_index_and_go_on_after_the_best_round(
+    tmp_path: Path, form: str
+) -> None:
+    rng = np.random.default_rng(0)
+    values = (30, 10, 20)
+    matrix = np.column_stack([rng.integers(0, 3, 400), rng.normal(size=400)]).astype(np.float64)
+    labels = np.where(matrix[:, 0] == 1, 1, matrix[:, 1] > 0.5).astype(int) ^ (rng.random(400) < 0.2)
+    booster: Any
+    if form == "xgboost":
+        estimator = xgboost.XGBClassifier(n_estimators=60, early_stopping_rounds=5, learning_rate=1.0, n_jobs=1)
+        booster = estimator.fit(matrix[:200], labels[:200], eval_set=[(matrix[200:], labels[200:])], verbose=False)
+        assert len(read_trees(estimator).trees) == estimator.best_iteration + 1
+        assert len(read_trees(estimator.get_booster()).trees) > estimator.best_iteration + 1
+    else:
+        booster = lightgbm.LGBMClassifier(n_estimators=20, n_jobs=1, verbose=-1).fit(matrix, labels).booster_
+    path = tmp_path / ("m.ubj" if form == "xgboost" else "m.txt")
+    booster.save_model(path)
+    inputs = [Input("c", "categorical", values), Input("x", "number", ())]
+    model = Booster(str(path), form, inputs, regression=False)
+    rows = Rows(inputs, matrix[:, 1:], matrix[:, :1].astype(np.int32))
+    answered = np.asarray(model.predict(rows)["labels"])
+    told = Predictions(np.array([str(label) for label in answered], dtype=object), None)
+    assert_trees_answer(model.structure(), matrix, (3, 0), told)
 
 
 def test_a_native_booster_of_values_gives_numbers(tmp_path: Path) -> None:

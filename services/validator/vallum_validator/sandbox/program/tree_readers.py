@@ -118,7 +118,8 @@ def _xgboost(booster: Any) -> Ensemble:
         if nodes.get("categories") or any(nodes.get("split_type", ())):
             raise NoTrees("XGBoost splits on categories as such")
         left = np.array(nodes["left_children"], dtype=np.intp)
-        conditions = np.array(nodes["split_conditions"], dtype=np.float64)
+        # Written in as few digits as tell it from its neighbours: only in single precision is it the number compared.
+        conditions = np.array(nodes["split_conditions"], dtype=np.float32).astype(np.float64)
         trees.append(
             Tree(
                 left,
