@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vallum_validator.checks.hardening import VotingPredictor
 from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.space import build_space
-from vallum_validator.checks.testing import subject_of
+from vallum_validator.checks.testing import FormulaPredictor, subject_of
 from vallum_validator.checks.truth import labelled
 from vallum_validator.domain import CheckResult, Outcome
 from vallum_validator.table import PredictionFailed, Table
@@ -68,6 +69,28 @@ def test_every_row_near_the_line_is_found() -> None:
     assert result.outcome is Outcome.FAIL
     assert result.value is not None
     assert result.value > 0.75
+
+
+@pytest.mark.parametrize(("line", "flips", "evaluated"), [(0.0, False, False), (0.1899, True, True)])
+def test_a_flip_counts_once_the_model_as_submitted_flips(line: float, flips: bool, evaluated: bool) -> None:
+    # No row lies between the line of the model and the one its conversion draws, so both answer all of them alike.
+    rng = np.random.default_rng(6)
+    x, y = rng.uniform(0.2, 1, 400) * rng.choice([-1.0, 1.0], 400), rng.uniform(-1, 1, 400)
+    table = Table({"x": x, "y": y, "label": np.array(["1" if each > 0 else "0" for each in x], dtype=object)})
+    subject = subject_of(
+        lambda asked: _sigmoid(8 * (asked.columns["x"] - 0.19)),
+        NUMERIC,
+        thresholds=THRESHOLDS,
+        classes=("0", "1"),
+        evaluation=table,
+    )
+    assert isinstance(subject.predictor, FormulaPredictor)
+    submitted = replace(subject.predictor, original=lambda asked: _sigmoid(8 * (asked.columns["x"] - line)))
+    told: Any = run_check("adversarial_robustness", replace(subject, predictor=submitted))
+    assert (told.value > 0) is flips
+    assert (told.details["curve"]["points"][3]["attacked"] > 0) is flips
+    missed = told.details["boundary"]["linf"]["not_evaluated"]
+    assert missed == 0 if evaluated else missed > 10
 
 
 def test_a_label_only_model_is_attacked_too() -> None:
