@@ -20,6 +20,7 @@ $(STAMP): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	@$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@$(PY) -m compileall -q -j 0 -x /tests/ $(PACKAGES)
 	@touch $(STAMP)
 
 demo: setup      ## three bundles through the whole life, on real data; leaves nothing running

@@ -56,7 +56,9 @@ def build_app(command: str) -> typer.Typer:
 def main() -> None:
     """Run the command and exit with its code; an error is one line on stderr."""
     gc.disable()  # while modules are imported there is nothing to collect, only to look through
-    raise SystemExit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # nor at the end, when everything is given back at once
+    raise SystemExit(code)
 
 
 def run(arguments: list[str]) -> int:
