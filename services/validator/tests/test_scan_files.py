@@ -6,6 +6,7 @@ import gzip
 import os
 import pickle
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from vallum_validator.domain import FileReport, ScanVerdict
-from vallum_validator.scan import Limits, rules_digest, scan_file, scan_paths
+from vallum_validator.scan import Limits, files, rules_digest, scan_file, scan_paths
 
 HONEST = pickle.dumps({"weights": list(range(100))})
 
@@ -99,6 +100,23 @@ def test_report_names_digest_size_and_rules(tmp_path: Path) -> None:
     whole = scan_paths([tmp_path / "model.pkl", tmp_path / "missing"])
     assert (whole.verdict, whole.rules_digest) == (ScanVerdict.UNKNOWN, rules_digest())
     assert len(whole.rules_digest) == 64
+
+
+@pytest.mark.parametrize(
+    "file", ["scan/formats/xml.py", "scan/formats/keras_objects.txt", "scan/context.py", "personal.py"]
+)
+def test_digest_of_the_rules_covers_whatever_decides(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An expression, a table, a limit: the same digest must mean the same verdict."""
+    before = rules_digest()
+    package = Path(files.__file__).parents[1]
+    shutil.copytree(package / "scan", tmp_path / "scan", ignore=shutil.ignore_patterns("data", "*.pyc"))
+    shutil.copy(package / "personal.py", tmp_path)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "scan" / "files.py"))
+    assert rules_digest() == before
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes() + b" ")
+    assert rules_digest() != before
 
 
 def test_same_bytes_same_report(tmp_path: Path) -> None:

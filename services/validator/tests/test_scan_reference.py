@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from vallum_common.errors import Unavailable
 from vallum_validator.domain import ScanVerdict
-from vallum_validator.sandbox import process
+from vallum_validator.sandbox import child, process
 from vallum_validator.sandbox.isolation import FULL_LANDLOCK_ABI, kernel_landlock_abi
 from vallum_validator.scan import reference, scan_file
 from vallum_validator.scan.reference import second_reading
@@ -142,11 +143,34 @@ def test_different_readings_are_a_disagreement(
     assert told in finding.message
 
 
-def test_parser_that_is_killed_has_crashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def worker_running(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_COMMAND", (sys.executable, "-I", "-B", "-c", program))
+
+
+def test_parser_that_breaks_on_the_file_has_crashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.onnx"
     write_onnx(path)
-    monkeypatch.setattr(reference, "_MEMORY", 40 * 1024**2)
-    assert rules(path, "onnx") == ["reference.crashed"]
+    worker_running(
+        "import os\nfrom vallum_validator.sandbox.program import answer, reference\n"
+        "reference.read = lambda *_: os._exit(7)\nanswer.main()",
+        monkeypatch,
+    )
+    (finding,) = second_reading(path, "onnx")
+    assert finding.rule == "reference.crashed"
+    assert "ended by itself with code 7: what its own library breaks on, nobody should load" in finding.message
+
+
+def test_parser_that_does_not_start_is_not_held_against_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an environment reaches its packages through another folder; the file still is not CLEAN."""
+    path = tmp_path / "model.onnx"
+    write_onnx(path)
+    worker_running("raise SystemExit(1)", monkeypatch)
+    (finding,) = second_reading(path, "onnx")
+    assert finding.rule == "reference.unavailable"
+    assert f"code 1, before it was given the file; it may read the interpreter and {sys.prefix!r}" in finding.message
+    assert scan_file(path).verdict is ScanVerdict.UNKNOWN
 
 
 def test_parser_that_cannot_be_confined_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ class ScanReport:
 
     Args:
         files: one report each.
-        rules_digest: hex SHA-256 of the allow-lists and rules in force, so that a verdict can be repeated.
+        rules_digest: hex SHA-256 of the allow-lists and the scanner in force, so that a verdict can be repeated.
     """
 
     files: tuple[FileReport, ...]

@@ -206,17 +206,21 @@ def _write(text: str) -> bool:
 
 
 def _document(report: ScanReport, form: str, code: Exit) -> dict[str, Any]:
-    if form == "sarif":
-        from importlib.metadata import version
+    from importlib.metadata import version
 
+    scanner = version("vallum-validator")
+    if form == "sarif":
         from vallum_validator.scan.sarif import sarif
 
-        return sarif(report, version=version("vallum-validator"), exit_code=code)
+        return sarif(report, version=scanner, exit_code=code)
     from vallum_validator.scan import allowlist
 
-    lists = {"version": allowlist.version(), "digest": allowlist.digest()}
-    files = [_file(file) for file in report.files]
-    return {"files": files, "rules_digest": report.rules_digest, "allowlist": lists}
+    return {
+        "files": [_file(file) for file in report.files],
+        "rules_digest": report.rules_digest,
+        "scanner_version": scanner,
+        "allowlist": {"version": allowlist.version(), "digest": allowlist.digest()},
+    }
 
 
 def _file(report: FileReport) -> dict[str, Any]:

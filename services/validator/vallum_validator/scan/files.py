@@ -13,8 +13,6 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +23,6 @@ from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 from vallum_validator.scan.dispatch import inspect
 from vallum_validator.scan.extensions import check_extension
 from vallum_validator.scan.pool import Pool, usable_cores
-from vallum_validator.scan.rules import RULES
 from vallum_validator.scan.supervision import Scanning
 
 _IN_MEMORY: Final = 8 * 1024**2
@@ -35,17 +32,17 @@ _OWN_FINDINGS: Final = 8
 
 _READ_AGAIN: Final = frozenset({"safetensors", "onnx", "skops", "gguf", "hdf5", "keras"})
 """The formats of `reference`."""
-_REFERENCE: Final = "vallum_validator.scan.reference"
-"""Imported where it is needed: the sandbox and its libraries come with it, and most scans do without."""
 
 
 def rules_digest() -> str:
-    """Hex SHA-256 of the allow-lists, rules and lists of operators: what a verdict depends on beside the bytes."""
+    """Hex SHA-256 of the allow-lists and of the scanner's own source: rules, expressions, tables, default limits.
+
+    Beside the bytes it is all a verdict depends on, where no other parser is asked: see `reference` and `opinions`.
+    """
     total = hashlib.sha256(allowlist.digest().encode())
-    for rule in RULES.values():
-        total.update(f"{rule.id}\0{rule.verdict}\0{rule.severity}\n".encode())
-    for names in sorted((Path(__file__).parent / "formats").glob("*.txt")):
-        total.update(hashlib.sha256(names.read_bytes()).digest())
+    scanner = Path(__file__).parent
+    for source in sorted((*scanner.rglob("*.py"), *scanner.rglob("*.txt"), scanner.parent / "personal.py")):
+        total.update(hashlib.sha256(source.read_bytes()).digest())
     return total.hexdigest()
 
 
@@ -167,9 +164,11 @@ def _scan(descriptor: int, size: int, limits: Limits, ledger: Ledger) -> tuple[s
 
 def _read_again(path: Path, found: str, ledger: Ledger) -> None:
     """Have the reference parser of its format open, in the sandbox, what is clean so far; its word only closes."""
-    if ledger.verdict is not ScanVerdict.CLEAN or found not in _READ_AGAIN or find_spec(_REFERENCE) is None:
+    if ledger.verdict is not ScanVerdict.CLEAN or found not in _READ_AGAIN:
         return
-    for finding in import_module(_REFERENCE).second_reading(path, found):
+    from vallum_validator.scan.reference import second_reading  # every format with it, which most scans do without
+
+    for finding in second_reading(path, found):
         ledger.add(finding.rule, finding.member, finding.offset, finding.message)
 
 

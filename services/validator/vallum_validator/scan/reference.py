@@ -8,6 +8,7 @@ of its own that may read this one file; what it answers is checked like everythi
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from vallum_validator.scan.rules import RULES
 
 if TYPE_CHECKING:
     from vallum_validator.sandbox.child import Limits as WorkerLimits
+    from vallum_validator.sandbox.process import Worker
 
 _SECONDS: Final = 120.0
 _MEMORY: Final = 1024**3
@@ -65,7 +67,8 @@ def second_reading(path: Path, format_name: str) -> tuple[Finding, ...]:
     except WorkerRefused as error:
         return (_finding("reference.refused", error.message),)
     except WorkerFailed as error:
-        return (_finding("reference.crashed", error.message),)
+        told = "what its own library breaks on, nobody should load; a newer library may tell more"
+        return (_finding("reference.crashed", f"{error.message}: {told}"),)
     except (Unavailable, OSError) as error:
         return (_finding("reference.unavailable", str(error)),)
     except (Invalid, Exhausted) as error:
@@ -81,9 +84,9 @@ def _own(path: Path, reading: Reading) -> set[str]:
 
 
 def _reference(path: Path, format_name: str, reading: Reading) -> set[str]:
-    from vallum_validator.sandbox.process import Worker, WorkerFailed
+    from vallum_validator.sandbox.process import WorkerFailed
 
-    with Worker("the reference parser", [path], limits=_limits(path, reading)) as worker:
+    with _worker(path, reading) as worker:
         question = {"command": "reference", "path": str(path.resolve(strict=True)), "format": format_name}
         answer = worker.call(question, seconds=_SECONDS)
     lines = answer.arrays.get("lines")
@@ -93,6 +96,19 @@ def _reference(path: Path, format_name: str, reading: Reading) -> set[str]:
     if not all(isinstance(line, str) for line in found):
         raise WorkerFailed("the reference parser sent a line that is no text")
     return set(found)
+
+
+def _worker(path: Path, reading: Reading) -> Worker:
+    """The process that is to read. Raises: Unavailable where it does not even start, whatever the file."""
+    from vallum_validator.sandbox.process import Worker, WorkerFailed
+
+    try:
+        return Worker("the reference parser", [path], limits=_limits(path, reading))
+    except WorkerFailed as error:
+        raise Unavailable(
+            f"{error.message}, before it was given the file; it may read the interpreter and {sys.prefix!r} and no "
+            f"other folder: install Vallum and all that it needs there, and give it memory"
+        ) from error
 
 
 def _limits(path: Path, reading: Reading) -> WorkerLimits:
