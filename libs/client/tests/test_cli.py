@@ -135,6 +135,10 @@ class TestExitCodes:
             ("audit", "replay", "--since", "0001-01-01T00:00:00+14:00"),
             ("audit", "replay", "--from-index", "-1"),
             ("deploy", "m@1"),
+            ("submit", ""),
+            ("checks", "run", ""),
+            ("signature", "verify", "bundle", "--publishers="),
+            ("models", "bom", "m@1", "--output", ""),
         ],
     )
     def test_wrong_use_is_3_and_told(self, vallum, platform, words):
@@ -153,14 +157,20 @@ class TestExitCodes:
         """1 would be read as "refused", 0 and 2 as other verdicts."""
 
         def fail(command):
+            raise RuntimeError("first line\nsecond line")
+
+        monkeypatch.setattr("vallum_client.cli.main.build_app", fail)
+        typed = vallum("submit", "bundle")
+        assert typed.code == 4
+        assert typed.error == "vallum: RuntimeError: first line; VALLUM_DEBUG=1 shows where\n"
+
+    def test_file_that_cannot_be_used_is_named_and_is_no_answer(self, vallum, monkeypatch):
+        def fail(command):
             raise PermissionError(13, "Permission denied", "/root/a.json")
 
         monkeypatch.setattr("vallum_client.cli.main.build_app", fail)
         typed = vallum("submit", "bundle")
-        assert typed.code in (3, 4)
-        assert typed.error.startswith("vallum: ")
-        assert "Permission denied: '/root/a.json'" in typed.error
-        assert typed.error.count("\n") == 1
+        assert (typed.code, typed.error) == (4, "vallum: '/root/a.json' cannot be used: Permission denied\n")
 
 
 class TestShowing:

@@ -108,6 +108,14 @@ class TestFiles:
         assert (typed.code, typed.out) == (3, "")
         assert "nothing to scan" in typed.error
 
+    @pytest.mark.parametrize("words", [["scan", ""], ["scan", "clean.pkl", ""], ["scan", "clean.pkl", "--output="]])
+    def test_empty_path_is_wrong_use(self, vallum, models, words, monkeypatch):
+        """A variable that nobody has set must not be the folder one happens to be in."""
+        monkeypatch.chdir(models)
+        typed = vallum(*words)
+        assert (typed.code, typed.out) == (3, "")
+        assert "is empty" in typed.error
+
     def test_folder_that_may_not_be_read_is_unknown(self, models):
         """As an ordinary user, because root reads everything."""
         child = os.fork()
@@ -179,7 +187,17 @@ class TestReports:
     def test_report_that_cannot_be_written_to_its_file_is_no_pass(self, vallum, models):
         typed = vallum("scan", models / "clean.pkl", "--output", "no/such/folder")
         assert typed.code == 4
-        assert "no/such/folder" in typed.error
+        assert typed.error == (
+            "vallum: the report could not be written to 'no/such/folder': No such file or directory\n"
+        )
+        assert vallum("scan", models / "hostile.pkl", "--output", "no/such/folder").code == 1
+
+    @pytest.mark.parametrize("form", ["table", "sarif"])
+    def test_two_formats_are_wrong_use(self, vallum, models, form):
+        typed = vallum("scan", models / "clean.pkl", "--json", "--format", form)
+        assert (typed.code, typed.out) == (3, "")
+        assert f"--format {form} was given too" in typed.error
+        assert vallum("scan", models / "clean.pkl", "--json", "--format", "json").code == 0
 
     @pytest.mark.parametrize("form", ["table", "json", "sarif"])
     def test_hostile_names_and_values_do_not_steer_the_terminal(self, models, form):
@@ -217,9 +235,12 @@ class TestNeverByAccident:
 
     @pytest.mark.parametrize(("name", "code"), [("clean.pkl", 4), ("hostile.pkl", 1)])
     def test_closed_or_full_output_is_no_pass(self, models, name, code):
-        full = subprocess.run(["sh", "-c", '"$@" >/dev/full', "sh", *VALLUM, models / name], timeout=60)
-        closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *VALLUM, models / name], timeout=60)
-        assert (full.returncode, closed.returncode) == (code, code)
+        for where, said in ((">/dev/full", "No space left on device"), (">&-", "stdout is closed")):
+            command = ["sh", "-c", f'"$@" {where}', "sh", *VALLUM, models / name]
+            done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60)
+            assert done.returncode == code
+            assert "the report could not be written: " in done.stderr
+            assert said in done.stderr
 
     @pytest.mark.parametrize("count", [1, 3])
     def test_interrupt_ends_everything_and_is_no_pass(self, models, count, tmp_path):

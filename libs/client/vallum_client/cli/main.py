@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from vallum_client.cli.exits import Exit, exit_of, visible
-from vallum_common.errors import VallumError
+from vallum_common.errors import Invalid, VallumError
 
 if TYPE_CHECKING:
     import typer
@@ -72,6 +72,7 @@ def run(arguments: list[str]) -> int:
     """
     ordered = _options_first(arguments)
     try:
+        _check_words(arguments)
         return _scan(ordered) if _command(ordered) == "scan" else _run(ordered)
     except VallumError as error:
         sys.stderr.write(f"vallum: {visible(error.message)}\n")
@@ -87,9 +88,31 @@ def run(arguments: list[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        detail = (str(error) or "no more is known").splitlines()[0]
-        sys.stderr.write(f"vallum: {type(error).__name__}: {visible(detail)}; VALLUM_DEBUG=1 shows where\n")
+        sys.stderr.write(f"vallum: {visible(_told(error))}\n")
         return Exit.FAILED
+
+
+def _check_words(words: list[str]) -> None:
+    """An empty word is a variable that nobody has set; as a path it would be the folder one happens to be in.
+
+    Raises:
+        Invalid: one of the words is empty, or the value of an option is.
+    """
+    for place, word in enumerate(words):
+        if word == "--":
+            continue
+        name = word.removesuffix("=") if word.startswith("--") and word.find("=") == len(word) - 1 else ""
+        if not word or name:
+            before = f" after {words[place - 1]!r}" if place else ""
+            raise Invalid(f"the value of {name} is empty" if name else f"the argument{before} is empty; leave it out")
+
+
+def _told(error: Exception) -> str:
+    """One line: which file cannot be used, or, of a mistake of our own, where to look for it."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{os.fsdecode(error.filename)!r} cannot be used: {error.strerror}"
+    detail = (str(error) or "no more is known").splitlines()[0]
+    return f"{type(error).__name__}: {detail}; VALLUM_DEBUG=1 shows where"
 
 
 def _scan(ordered: list[str]) -> int:

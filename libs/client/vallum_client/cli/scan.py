@@ -63,8 +63,8 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="file or folder")
-    parser.add_argument("--format", metavar="FORM", default="table", help="table (default), json or sarif")
-    parser.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
+    parser.add_argument("--format", metavar="FORM", help="table (default), json or sarif")
+    parser.add_argument("--json", action="store_true", help="the same as --format json")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the report there instead of to stdout")
     parser.add_argument(
         "--second-opinion",
@@ -98,8 +98,7 @@ def run_scan(arguments: Sequence[str]) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit:  # after --help
         return Exit.GOOD
-    if options.format not in _FORMATS:
-        raise Invalid(f"--format must be {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}, got {options.format!r}")
+    form = _format(options.format, as_json=options.json)
     if options.allowlists:
         from vallum_validator.scan import allowlist
 
@@ -107,7 +106,16 @@ def run_scan(arguments: Sequence[str]) -> int:
     files = list(dict.fromkeys(file for path in options.paths for file in files_in(path)))
     report = _scan(files, [name for name in options.second_opinion.split(",") if name])
     code = _EXITS[report.verdict.value]
-    return code if _tell(report, options.format, options.output, code) else max(code, Exit.FAILED, key=_severity)
+    return code if _tell(report, form, options.output, code) else max(code, Exit.FAILED, key=_severity)
+
+
+def _format(named: str | None, *, as_json: bool) -> str:
+    form = named or ("json" if as_json else "table")
+    if form not in _FORMATS:
+        raise Invalid(f"--format must be {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}, got {form!r}")
+    if as_json and form != "json":
+        raise Invalid(f"--json means --format json, and --format {form} was given too; leave one of them out")
+    return form
 
 
 def _severity(code: Exit) -> int:
@@ -184,25 +192,38 @@ def _tell(report: ScanReport, form: str, output: Path | None, code: Exit) -> boo
         document = json.dumps(_document(report, form, code), ensure_ascii=False)
         # What is not printable is only ever inside a string, and a terminal obeys it there, too.
         text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document) + "\n"
-    if output is not None:
+    return _write(text) if output is None else _write_file(text, output)
+
+
+def _write_file(text: str, output: Path) -> bool:
+    try:
         output.write_text(text, encoding="utf-8", errors="backslashreplace")
-        return True
-    return _write(text)
+    except OSError as error:
+        _lost(f" to {str(output)!r}: {error.strerror or error}")
+        return False
+    return True
 
 
 def _write(text: str) -> bool:
     """To stdout, which may be closed, full or a pipe that nobody reads any more."""
+    if not sys.stdout:
+        _lost(": stdout is closed")
+        return False
     try:
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
-    except (OSError, AttributeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         if not isinstance(error, BrokenPipeError):
-            sys.stderr.write(f"vallum: the report could not be written: {visible(str(error))}\n")
+            _lost(f": {error}")
         # Python would try once more at exit, and complain.
         sys.stdout = None
         return False
     return True
+
+
+def _lost(why: str) -> None:
+    sys.stderr.write(f"vallum: the report could not be written{visible(why)}\n")
 
 
 def _document(report: ScanReport, form: str, code: Exit) -> dict[str, Any]:
