@@ -227,6 +227,14 @@ def test_archive_that_readers_disagree_on_is_not_clean(name: str, tmp_path: Path
     assert rule in {finding.rule for finding in report.findings}, report.findings
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_entries_are_told_by_the_names_they_have(tmp_path: Path) -> None:
+    for other, said in (("a.txt", "are named 'a.txt'"), ("A.txt", "are named 'A.txt' and 'a.txt'")):
+        (tmp_path / "x.zip").write_bytes(zipped(("a.txt", b"x"), (other, b"x")))
+        (message,) = [f.message for f in scan_file(tmp_path / "x.zip").findings if f.rule == "archive.duplicate"]
+        assert message.endswith(said)
+
+
 def test_content_is_scanned_whatever_disagrees(tmp_path: Path) -> None:
     payload = b"cos\nsystem\n(S'true'\ntR."
     data = zipped(("a.bin", payload))

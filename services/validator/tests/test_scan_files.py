@@ -119,6 +119,14 @@ def test_digest_of_the_rules_covers_whatever_decides(
     assert rules_digest() != before
 
 
+@pytest.mark.parametrize("line", ["import os", "cat this", "in the end"])
+def test_text_that_begins_like_an_opcode_is_text(line: str, tmp_path: Path) -> None:
+    """GLOBAL and INST take lines; a module whose name has a blank can be imported by nobody."""
+    report = scan(tmp_path, f'{line}\nos.system("id")\n'.encode(), "notes.txt")
+    assert report.format == "text"
+    assert rules(report) == ({"file.program"} if line == "import os" else set())
+
+
 def test_same_bytes_same_report(tmp_path: Path) -> None:
     data = b"\x80\x04cos\nsystem\n)R."
     assert scan(tmp_path, data) == scan(tmp_path, data)

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -318,6 +319,20 @@ def test_a_disk_that_is_full_is_unknown_and_said(tmp_path: Path) -> None:
     with open(reading) as answer:
         assert answer.read() == "['limit.spool']"
     os.waitpid(child, 0)
+
+
+def test_a_folder_that_may_not_be_used_is_not_called_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.gz"
+    file.write_bytes(gzip.compress(bytes(40 << 20)))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    (finding,) = scan_file(file).findings
+    assert finding.rule == "scan.spool"
+    assert "No such file or directory; TMPDIR may name a folder" in finding.message
+    small = tmp_path / "model.pkl"
+    small.write_bytes(HONEST)
+    assert scan_file(small).verdict is ScanVerdict.CLEAN
 
 
 def test_the_finding_of_a_limit_is_kept_beside_all_others() -> None:

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import pickle
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,7 +68,13 @@ ALL = {**TOKENS, **PHRASES}
 
 
 def kinds(report: FileReport) -> set[str]:
-    return {f.message.partition(" looks like a ")[2] for f in report.findings if f.rule == "secret.found"}
+    return {re.split(" looks like an? ", f.message)[1] for f in report.findings if f.rule == "secret.found"}
+
+
+@pytest.mark.parametrize("said", ["an AWS access key", "a GitHub token", "an npm token"])
+def test_kind_is_told_in_words(said: str, tmp_path: Path) -> None:
+    (finding,) = scan(tmp_path, TOKENS[said.partition(" ")[2]].encode()).findings
+    assert finding.message == f"holds what looks like {said}"
 
 
 def scan(tmp_path: Path, data: bytes, name: str = "card.md") -> FileReport:

@@ -29,6 +29,8 @@ _MAX_TRIES: Final = 20_000
 _STRING: Final = re.compile(rb"[\t\n\r -~]{8,}")
 _LIKELY_BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\xff]")
 _MIN_CHARACTERS: Final = 8
+_SPOKEN_AS_VOWELS: Final = "AEIOaeionx"
+"""First letters of kinds that take "an": an AWS key, an npm token, an xAI key, but a US number."""
 _PIECE: Final = 4 * 1024**2
 _OVERLAP: Final = 4096
 
@@ -47,7 +49,8 @@ def search(parts: Iterable[tuple[int, memoryview]], context: Context) -> None:
             for rule, kind, place in _found(piece, PERSONAL_BYTES if not start else 0):
                 if kind not in told:
                     told.add(kind)
-                    context.report(rule, f"holds what looks like a {kind}", offset + start + place)
+                    article = "an" if kind[0] in _SPOKEN_AS_VOWELS else "a"
+                    context.report(rule, f"holds what looks like {article} {kind}", offset + start + place)
         left -= min(len(part), left)
 
 

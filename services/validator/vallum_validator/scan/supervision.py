@@ -10,6 +10,7 @@ the scan as UNKNOWN; nothing passes by it.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -36,6 +37,7 @@ _ANSWER_BYTES: Final = 8 * 1024**2
 _MEMBER_CHARACTERS: Final = 4_000
 _FORMAT_CHARACTERS: Final = 40
 _MAX_OFFSET: Final = 2**63
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MOMENT_S: Final = 0.5
 """To become a process that can be waited for, once its end of the pipe is closed."""
 
@@ -68,6 +70,7 @@ class Scanning:
         self._child = 0
         self._reading = -1
         self._spool: str | None = None
+        self._refused: OSError | None = None
         self._allowed_s = limits.wall_s(size_bytes)
 
     def __enter__(self) -> Scanning:
@@ -82,7 +85,10 @@ class Scanning:
         self._end()
 
     def _start(self) -> None:
-        self._spool = _folder()
+        try:
+            self._spool = tempfile.mkdtemp(prefix="vallum-scan-")
+        except OSError as error:
+            self._refused = error  # most files need none
         self._reading, writing = os.pipe()
         kept = [writing] if self._descriptor is None else [writing, self._descriptor]
         give_up = partial(confine, self._limits, self._size, parent=os.getpid(), keep=kept, spool=self._spool)
@@ -155,6 +161,8 @@ class Scanning:
     def _finding(self, rule: str, member: str, offset: int | None, message: str) -> None:
         if rule not in RULES or len(member) > _MEMBER_CHARACTERS or not 0 <= (offset or 0) < _MAX_OFFSET:
             raise Invalid("a finding that none of our rules makes")
+        if self._refused and rule == "scan.spool":  # the child only knows that it has no folder
+            rule, message = _unspooled(self._refused)
         self._ledger.add(rule, member, offset, message)
 
     def _conclude(self, found: str, verdict: str) -> None:
@@ -182,14 +190,6 @@ class Scanning:
         finally:
             if spool:
                 shutil.rmtree(spool, ignore_errors=True)
-
-
-def _folder() -> str | None:
-    """An empty folder for what files expand to; there is none where the disk is full."""
-    try:
-        return tempfile.mkdtemp(prefix="vallum-scan-")
-    except OSError:
-        return None
 
 
 def _reap(child: int, patience_s: float) -> int:
@@ -277,5 +277,16 @@ def _guarded(content: Callable[[], memoryview], context: Context) -> str:
     except MemoryError:
         context.report("limit.memory", "the scan needs more private memory than it may have")
     except OSError as error:
-        context.report("limit.spool", f"no room for what the file expands to: {error.strerror or error}")
+        context.report(*_unspooled(error))
     return "unknown"
+
+
+def _unspooled(error: OSError) -> tuple[str, str]:
+    """The finding where what a file expands to cannot be kept."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return "limit.spool", f"no room for what the file expands to: {reason}"
+    return (
+        "scan.spool",
+        f"what the file expands to cannot be kept in a temporary file: {reason}; TMPDIR may name a folder",
+    )

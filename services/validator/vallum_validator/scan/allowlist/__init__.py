@@ -98,7 +98,9 @@ class Allowlist:
             return listed
         if root in self._standard and module not in self._neutral:
             return Grade.DENIED
-        return Grade.DENIED if self._wanders(name) else Grade.UNLISTED
+        # No module has a blank in its name, but a line of text has that begins as an opcode does: `import os`.
+        named = not any(character.isspace() for character in module)
+        return Grade.DENIED if named and self._wanders(name) else Grade.UNLISTED
 
     def _wanders(self, name: str) -> bool:
         """Whether a dotted name walks through a module of the standard library or Python's internals."""

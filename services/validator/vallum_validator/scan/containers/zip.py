@@ -115,7 +115,8 @@ class ZipArchive:
             # What one reader looks up is another's file: miniz ignores case, file systems tidy paths.
             plain = posixpath.normpath(entry.name.replace("\\", "/")).casefold()
             if plain in seen:
-                message = f"two entries are named {shown(entry.name)} and {shown(seen[plain])}"
+                other = "" if seen[plain] == entry.name else f" and {shown(seen[plain])}"
+                message = f"two entries are named {shown(entry.name)}{other}"
                 self._context.report("archive.duplicate", message, entry.header)
             seen[plain] = entry.name
             if entry.mode & 0o170000 == _SYMLINK:
