@@ -122,7 +122,7 @@ def one_feature(**feature: Any) -> bytes:
         (b'model: {owner: "a\\0b"}', "line 1: 'a\\x00b' holds a zero character"),
         (b'data: {sensitive: ["\\ud800"]}', "line 1: '\\ud800' holds a zero character or half a character"),
         (manifest({"owner": None}), "model.owner: is missing"),
-        (manifest({"owner": ""}), "model.owner: string should have at least 1 character, got ''"),
+        (manifest({"owner": ""}), "model.owner: must have at least 1 character, got ''"),
         (manifest({"version": 1.2}), "model.version: input should be a valid string, got '1.2'; write it in quotes"),
         (manifest({"version": "../1"}), "model.version: string should match pattern"),
         (manifest({"id": "Adult"}), "model.id: string should match pattern"),

@@ -55,7 +55,12 @@ def ed25519_pem() -> str:
         (entry(certificates=[{"root": "no certificate"}]), "certificate in PEM"),
         (entry(keys=[], may_publish={"models": []}), "may_publish.models"),
         (entry(keys=[], may_publish={"models": ["*"], "vendor": ["Acme"]}), "may_publish.vendor:"),
-        (entry(source="", keys=["x"]), "source"),
+        (entry(may_publsh={}), "publishers.0.may_publsh: unknown key; did you mean 'may_publish'?"),
+        (
+            entry(keys=[], may_publish={"model": ["*"]}),
+            "publishers.0.may_publish.model: unknown key; did you mean 'models'?",
+        ),
+        (entry(source="x", keys=[]), "publishers.0.source: must have at least 10 characters"),
         (entry(sigstore=[{**GITHUB, "trusted_root": {"file": "nowhere.json", "sha256": "00" * 32}}]), "nowhere.json"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import math
 import re
 from enum import StrEnum
@@ -14,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vallum_common.errors import Invalid
+from vallum_common.written import mistake
 
 MANIFEST_NAME: Final = "vallum.yaml"
 MAX_MANIFEST_BYTES: Final = 256 * 1024
@@ -250,49 +250,5 @@ def parse_manifest(content: bytes) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise Invalid(_one_line(error)) from error
-
-
-def _one_line(error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    # An unknown key explains a "missing" one beside it (a typing mistake makes both), so it is told first.
-    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    steps = [str(step) for step in first["loc"] if not str(step).startswith("function-")]
-    place = ": ".join(["manifest", ".".join(steps)] if steps else ["manifest"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"{place}: unknown key{_hint(first['loc'])}{more}"
-    if first["type"] == "missing":
-        return f"{place}: is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    value = "" if first["type"] == "value_error" else f", got {str(first['input'])[:80]!r}"
-    quotes = (
-        "; write it in quotes" if first["type"] == "string_type" and isinstance(first["input"], int | float) else ""
-    )
-    return f"{place}: {message[0].lower()}{message[1:]}{value}{quotes}{more}"
-
-
-def _hint(location: tuple[int | str, ...]) -> str:
-    known = _known_keys(location[:-1])
-    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    shape: type[BaseModel] = Manifest
-    for step in location:
-        shape = _MEMBERS.get((shape, str(step)), _MEMBERS.get((shape, "*"), shape))
-    return list(shape.model_fields)
-
-
-_MEMBERS: Final[dict[tuple[type[BaseModel], str], type[BaseModel]]] = {
-    (Manifest, "model"): Model,
-    (Manifest, "data"): Data,
-    (Manifest, "lineage"): Lineage,
-    (Manifest, "vendor"): Vendor,
-    (Data, "evaluation"): Evaluation,
-    (Data, "members"): DataFile,
-    (Data, "population"): DataFile,
-    (Data, "features"): Feature,
-    (Lineage, "datasets"): DatasetReference,
-}
+        told = mistake(error, Manifest)
+        raise Invalid(f"manifest: {told}") from error

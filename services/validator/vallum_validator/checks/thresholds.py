@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 
 from vallum_common.bundle import Tier
 from vallum_common.errors import Invalid, NotFound
+from vallum_common.written import mistake
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Source = Annotated[str, Field(min_length=10)]
@@ -221,6 +222,4 @@ def load_thresholds(path: Path) -> Thresholds:
     try:
         return Thresholds.model_validate({**document, "digest": hashlib.sha256(content).hexdigest()})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise Invalid(f"{str(path)!r}: {place}: {first['msg']}, got {str(first['input'])[:80]!r}") from error
+        raise Invalid(f"{str(path)!r}: {mistake(error, Thresholds)}") from error

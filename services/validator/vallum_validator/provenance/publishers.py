@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from vallum_common.bundle import Manifest
 from vallum_common.errors import Invalid, NotFound
+from vallum_common.written import mistake
 
 CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 """What OpenSSF model signing signs with."""
@@ -243,9 +244,8 @@ def load_publishers(path: Path) -> Publishers:
     try:
         publishers = Publishers.model_validate({**document, "folder": path.parent, "digest": digest})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise Invalid(f"{str(path)!r}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        # A private key in the wrong place must not be told.
+        raise Invalid(f"{str(path)!r}: {mistake(error, Publishers, tell_values=False)}") from error
     for _, identity in publishers.identities():
         publishers.trusted_root(identity)
     return publishers
