@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vallum_validator.checks import load_thresholds, run_check
-from vallum_validator.checks.nearest import Plain, nearest_l2, nearest_linf
+from vallum_validator.checks.nearest import Means, Origins, Plain, nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
@@ -59,7 +59,7 @@ def test_the_distance_to_a_plane_is_found_within_a_tenth_and_never_undercut(
 ) -> None:
     plain, matrix, own = _plain(answer)
     rows = matrix[:40]
-    found = search(plain, rows, own[:40], pool=Pool(matrix, own), queries=1500, rng=np.random.default_rng(2))
+    found = search(plain, Origins(rows, own[:40]), Means(Pool(matrix, own), 1500, np.random.default_rng(2)))
     exact = np.abs(rows @ WEIGHTS) / np.linalg.norm(WEIGHTS, ord=dual)
     assert (found.distances >= exact - 1e-9).all()
     assert np.median(found.distances / exact) < 1.1
@@ -71,7 +71,7 @@ def test_a_search_without_a_start_is_not_evaluated() -> None:
     alike = own == own[0]
     pool = Pool(matrix[alike], own[alike])
     for search in (nearest_linf, nearest_l2):
-        found = search(plain, matrix[:1], own[:1], pool=pool, queries=200, rng=np.random.default_rng(3))
+        found = search(plain, Origins(matrix[:1], own[:1]), Means(pool, 200, np.random.default_rng(3)))
         assert np.isnan(found.distances).all()
 
 

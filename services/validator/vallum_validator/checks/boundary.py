@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from vallum_common.bundle import FeatureType
 from vallum_validator.checks.certificate import Certifier
 from vallum_validator.checks.intervals import Floats
-from vallum_validator.checks.nearest import Nearest, Plain, nearest_l2, nearest_linf
+from vallum_validator.checks.nearest import Means, Nearest, Origins, Plain, nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
-from vallum_validator.checks.space import Matrix, Space
+from vallum_validator.checks.space import Space
 from vallum_validator.checks.thresholds import Robustness
 from vallum_validator.checks.trees import certified_radius
 from vallum_validator.checks.truth import Labelled
@@ -63,13 +63,10 @@ def boundary(
     whole = np.array([axis.kind is FeatureType.INTEGER for axis in space.axes])
     low, high = matrix[complete].min(axis=0), matrix[complete].max(axis=0)
     plain = Plain(oracle, unit, low, high, whole if whole.any() else None)
-    pool = Pool(matrix[complete], rows.predicted[complete])
-    points, own, queries = matrix[chosen], rows.predicted[chosen], int(policy.boundary_queries.value)
-    found = {
-        "linf": nearest_linf(plain, points, own, pool=pool, queries=queries, rng=rng),
-        "l2": nearest_l2(plain, points, own, pool=pool, queries=queries, rng=rng),
-    }
-    proved = {} if certifier is None else {"linf": _proved(certifier, plain, points, own, found["linf"])}
+    origins = Origins(matrix[chosen], rows.predicted[chosen])
+    means = Means(Pool(matrix[complete], rows.predicted[complete]), int(policy.boundary_queries.value), rng)
+    found = {"linf": nearest_linf(plain, origins, means), "l2": nearest_l2(plain, origins, means)}
+    proved = {} if certifier is None else {"linf": _proved(certifier, plain, origins, found["linf"])}
     # A ball in the Euclidean norm lies inside the box of the same radius, so what holds there holds here.
     proved |= {"l2": proved["linf"]} if proved else {}
     told: dict[str, Detail] = {
@@ -78,14 +75,14 @@ def boundary(
         **{norm: _distances(nearest, proved.get(norm)) for norm, nearest in found.items()},
     }
     if certifier is None:
-        told["smoothed"] = _smoothed(plain, points, own, policy, radius, rng)
+        told["smoothed"] = _smoothed(plain, origins, policy, radius=radius, rng=rng)
     return {"boundary": told}
 
 
-def _proved(certifier: Certifier, plain: Plain, points: Matrix, own: NDArray[np.intp], nearest: Nearest) -> Floats:
+def _proved(certifier: Certifier, plain: Plain, origins: Origins, nearest: Nearest) -> Floats:
     """Return for each row a radius within which its answer is proved: exact leaf bound, then each radius of the curve
     that lies between it and the nearest flip by the solver."""
-    rows = plain.own_units(points)
+    rows, own = plain.own_units(origins.rows), origins.own
     proved = certified_radius(certifier.structure, rows, own, plain.unit)
     for radius in CURVE:
         asked = np.flatnonzero((proved < radius) & ~(nearest.distances <= radius))
@@ -120,17 +117,17 @@ def _median(radii: Floats | None) -> float | None:
 
 
 def _smoothed(
-    plain: Plain, points: Matrix, own: NDArray[np.intp], policy: Robustness, radius: float, rng: np.random.Generator
+    plain: Plain, origins: Origins, policy: Robustness, *, radius: float, rng: np.random.Generator
 ) -> dict[str, Detail]:
     sigma = policy.smoothing_sigma.value
     found = certify(
         plain,
-        points,
-        own,
+        origins.rows,
+        origins.own,
         sigma=sigma,
         radius=radius,
         queries=int(policy.boundary_queries.value),
-        confidence=1 - (1 - policy.confidence.value) / len(points),
+        confidence=1 - (1 - policy.confidence.value) / len(origins.rows),
         rng=rng,
     )
     return {

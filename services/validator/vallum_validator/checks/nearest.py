@@ -77,67 +77,69 @@ class Nearest:
     distances: Matrix
 
 
-def nearest_linf(
-    plain: Plain, rows: Matrix, own: NDArray[np.intp], *, pool: Pool, queries: int, rng: np.random.Generator
-) -> Nearest:
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Rows from which another answer is looked for.
+
+    Args:
+        rows: in units, shape (rows, features).
+        own: the model's answer to each.
+    """
+
+    rows: Matrix
+    own: NDArray[np.intp]
+
+    def at(self, which: slice | NDArray[np.intp]) -> Origins:
+        """Some of them."""
+        return Origins(self.rows[which], self.own[which])
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a search may use.
+
+    Args:
+        pool: rows with known answers, in units.
+        queries: predictions to spend on each row.
+        rng: every random choice.
+    """
+
+    pool: Pool
+    queries: int
+    rng: np.random.Generator
+
+
+def nearest_linf(plain: Plain, origins: Origins, means: Means) -> Nearest:
     """Return near points with another answer in the maximum norm.
 
-    Args:
-        plain: the model and its units.
-        rows: in units, shape (rows, features).
-        own: the model's answer to each.
-        pool: rows with known answers, in units.
-        queries: predictions to spend on each row.
-        rng: every random choice.
-
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    found = _in_parts(_search_linf, plain, rows, own, pool, queries, rng)
-    return _as_asked(plain, rows, _confirmed(plain, rows, own, found, np.inf), np.inf)
+    return _nearest(_search_linf, plain, origins, means, order=np.inf)
 
 
-def nearest_l2(
-    plain: Plain, rows: Matrix, own: NDArray[np.intp], *, pool: Pool, queries: int, rng: np.random.Generator
-) -> Nearest:
+def nearest_l2(plain: Plain, origins: Origins, means: Means) -> Nearest:
     """Return near points with another answer in the Euclidean norm; needs labels only.
 
-    Args:
-        plain: the model and its units.
-        rows: in units, shape (rows, features).
-        own: the model's answer to each.
-        pool: rows with known answers, in units.
-        queries: predictions to spend on each row.
-        rng: every random choice.
-
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    found = _in_parts(_search_l2, plain, rows, own, pool, queries, rng)
-    return _as_asked(plain, rows, _confirmed(plain, rows, own, found, 2.0), 2.0)
+    return _nearest(_search_l2, plain, origins, means, order=2.0)
 
 
-_Search = Callable[[Plain, Matrix, "NDArray[np.intp]", Pool, int, np.random.Generator], Nearest]
+_Search = Callable[[Plain, Origins, Means], Nearest]
 
 
-def _in_parts(
-    search: _Search,
-    plain: Plain,
-    rows: Matrix,
-    own: NDArray[np.intp],
-    pool: Pool,
-    queries: int,
-    rng: np.random.Generator,
-) -> Nearest:
-    size = max(1, MAX_ELEMENTS // (rows.shape[1] * 128))
-    parts = [
-        search(plain, rows[at : at + size], own[at : at + size], pool, queries, rng) for at in range(0, len(rows), size)
-    ]
-    return Nearest(np.concatenate([part.points for part in parts]), np.concatenate([part.distances for part in parts]))
+def _nearest(search: _Search, plain: Plain, origins: Origins, means: Means, *, order: float) -> Nearest:
+    size = max(1, MAX_ELEMENTS // (origins.rows.shape[1] * 128))
+    parts = [search(plain, origins.at(slice(at, at + size)), means) for at in range(0, len(origins.rows), size)]
+    found = Nearest(np.concatenate([part.points for part in parts]), np.concatenate([part.distances for part in parts]))
+    return _as_asked(plain, origins.rows, _confirmed(plain, origins, found, order), order)
 
 
-def _confirmed(plain: Plain, rows: Matrix, own: NDArray[np.intp], found: Nearest, order: float) -> Nearest:
+def _confirmed(plain: Plain, origins: Origins, found: Nearest, order: float) -> Nearest:
     """The points that flip the model as submitted; a row of which no such point is known was not evaluated."""
+    rows, own = origins.rows, origins.own
     points, known = found.points.copy(), np.zeros(len(rows), dtype=bool)
     for further in _FURTHER:
         left = np.flatnonzero(np.isfinite(found.distances) & ~known)
@@ -158,11 +160,10 @@ def _as_asked(plain: Plain, rows: Matrix, found: Nearest, order: float) -> Neare
     return Nearest(points, np.where(np.isnan(found.distances), np.nan, distances))
 
 
-def _start(
-    plain: Plain, rows: Matrix, own: NDArray[np.intp], pool: Pool, order: float, rng: np.random.Generator
-) -> tuple[Matrix, Matrix, int]:
+def _start(plain: Plain, origins: Origins, means: Means, order: float) -> tuple[Matrix, Matrix, int]:
     """Return for each row the nearest point on the lines to pool rows of other answers, and its distance."""
-    sample = rng.permutation(len(pool.matrix))[:_POOL]
+    rows, own, pool = origins.rows, origins.own, means.pool
+    sample = means.rng.permutation(len(pool.matrix))[:_POOL]
     others, classes = pool.matrix[sample], pool.predicted[sample]
     starts = np.repeat(rows[:, None], _STARTS, axis=1)
     usable = np.zeros((len(rows), _STARTS), dtype=bool)
@@ -171,12 +172,11 @@ def _start(
         near = foreign[np.argsort(np.linalg.norm(others[foreign] - row, ord=order, axis=1), kind="stable")[:_STARTS]]
         starts[place, : len(near)] = others[near]
         usable[place, : len(near)] = True
-    repeated = np.repeat(own, _STARTS)
     lines = starts.reshape(-1, rows.shape[1])
-    origin = np.repeat(rows, _STARTS, axis=0)
+    repeated = Origins(np.repeat(rows, _STARTS, axis=0), np.repeat(own, _STARTS))
     usable &= plain.ask(starts, own).flipped
-    reached, spent = _bisect(plain, origin, lines, repeated, usable.reshape(-1), rounds=3)
-    distance = np.linalg.norm(reached - origin, ord=order, axis=1).reshape(usable.shape)
+    reached, spent = _bisect(plain, repeated, lines, usable.reshape(-1), rounds=3)
+    distance = np.linalg.norm(reached - repeated.rows, ord=order, axis=1).reshape(usable.shape)
     distance = np.where(usable, distance, np.inf)
     chosen = distance.argmin(axis=1)
     at = np.arange(len(rows))
@@ -186,9 +186,10 @@ def _start(
 
 
 def _bisect(
-    plain: Plain, origin: Matrix, points: Matrix, own: NDArray[np.intp], active: NDArray[np.bool_], rounds: int
+    plain: Plain, origins: Origins, points: Matrix, active: NDArray[np.bool_], *, rounds: int
 ) -> tuple[Matrix, int]:
     """Move flipping points towards their origin as far as they keep flipping; return them and the queries per point."""
+    origin, own = origins.rows, origins.own
     points = points.copy()
     low, high = np.zeros(len(points)), np.ones(len(points))
     direction = points - origin
@@ -206,16 +207,17 @@ def _bisect(
     return points, rounds * (_SECTIONS - 1)
 
 
-def _search_linf(
-    plain: Plain, rows: Matrix, own: NDArray[np.intp], pool: Pool, queries: int, rng: np.random.Generator
-) -> Nearest:
-    best, distance, spent = _start(plain, rows, own, pool, np.inf, rng)
+def _search_linf(plain: Plain, origins: Origins, means: Means) -> Nearest:
+    rows, own = origins.rows, origins.own
+    best, distance, spent = _start(plain, origins, means, np.inf)
     active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
     base, base_margin = best.copy(), np.full(len(rows), np.inf)
     shrink, stale = np.full(len(rows), 0.9), np.zeros(len(rows), dtype=np.intp)
-    while spent + _CANDIDATES <= queries and len(active):
+    while spent + _CANDIDATES <= means.queries and len(active):
         radius = (distance * shrink)[active]
-        candidates = _moved(plain, rows[active], base[active], radius, rng, spent / queries)
+        inside = _INSIDE[0] + (_INSIDE[1] - _INSIDE[0]) * (spent / means.queries)
+        moved = _moved(rows[active], base[active], radius, inside=inside, rng=means.rng)
+        candidates = np.clip(moved, plain.low, plain.high)
         answer = plain.ask(candidates, own[active])
         spent += _CANDIDATES
         at = np.arange(len(active))
@@ -223,7 +225,7 @@ def _search_linf(
         points, flips = candidates[at, chosen], answer.flipped[at, chosen]
         won, lost = active[flips], active[~flips]
         if len(won):
-            reached, _ = _bisect(plain, rows[won], points[flips], own[won], np.ones(len(won), dtype=bool), rounds=1)
+            reached, _ = _bisect(plain, origins.at(won), points[flips], np.ones(len(won), dtype=bool), rounds=1)
             spent += _SECTIONS - 1
             best[won] = base[won] = reached
             distance[won] = np.abs(reached - rows[won]).max(axis=1)
@@ -239,34 +241,34 @@ def _search_linf(
     return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
 
 
-def _moved(
-    plain: Plain, rows: Matrix, base: Matrix, radius: Matrix, rng: np.random.Generator, progress: float
-) -> Matrix:
+def _moved(rows: Matrix, base: Matrix, radius: Matrix, *, inside: float, rng: np.random.Generator) -> Matrix:
     """Return candidates on the ball: the base point pulled into it, with some coordinates sent to a face or into it.
 
-    At first mostly to faces, where a smooth model changes most; later more and more into the ball, for a forest may
-    answer otherwise in the midst of it.
+    `inside` is the share of moves that end inside the ball. At first most go to faces, where a smooth model changes
+    most; later more and more into the ball, for a forest may answer otherwise in the midst of it.
     """
     shape = (len(rows), _CANDIDATES, rows.shape[1])
     offset = np.clip((base - rows) / radius[:, None], -1, 1)[:, None]
     share = np.maximum(0.4 ** rng.integers(0, 5, (len(rows), _CANDIDATES, 1)), 1.0 / rows.shape[1])
-    inside = _INSIDE[0] + (_INSIDE[1] - _INSIDE[0]) * progress
     face = np.where(rng.random(shape) < 0.5, -1.0, 1.0)
     value = np.where(rng.random(shape) < inside, rng.uniform(-1.0, 1.0, shape), face)
     offset = np.where(rng.random(shape) < share * 0.7, value, offset)
-    return np.clip(rows[:, None] + radius[:, None, None] * offset, plain.low, plain.high)
+    return rows[:, None] + radius[:, None, None] * offset
 
 
-def _search_l2(
-    plain: Plain, rows: Matrix, own: NDArray[np.intp], pool: Pool, queries: int, rng: np.random.Generator
-) -> Nearest:
-    best, distance, spent = _start(plain, rows, own, pool, 2.0, rng)
+def _search_l2(plain: Plain, origins: Origins, means: Means) -> Nearest:
+    rows = origins.rows
+    best, distance, spent = _start(plain, origins, means, 2.0)
     active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
     steps = 0
-    while spent < queries and len(active):
+    while spent < means.queries and len(active):
         for along_boundary in (False, False, True):
-            here = (plain, rows[active], best[active], own[active])
-            points, cost = _boundary_step(*here, steps, rng) if along_boundary else _pull_back(*here, rng)
+            here = (plain, origins.at(active), best[active])
+            points, cost = (
+                _boundary_step(*here, steps=steps, rng=means.rng)
+                if along_boundary
+                else _pull_back(*here, rng=means.rng)
+            )
             length = np.linalg.norm(points - rows[active], axis=1)
             better = length < distance[active]
             best[active[better]], distance[active[better]] = points[better], length[better]
@@ -275,10 +277,9 @@ def _search_l2(
     return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
 
 
-def _pull_back(
-    plain: Plain, rows: Matrix, best: Matrix, own: NDArray[np.intp], rng: np.random.Generator
-) -> tuple[Matrix, int]:
+def _pull_back(plain: Plain, origins: Origins, best: Matrix, *, rng: np.random.Generator) -> tuple[Matrix, int]:
     """Return the nearest flipping point among those with random coordinates moved back towards the row."""
+    rows, own = origins.rows, origins.own
     shape = (len(rows), _CANDIDATES, rows.shape[1])
     share = np.maximum(0.5 ** rng.integers(0, 6, (len(rows), _CANDIDATES, 1)), 1.0 / rows.shape[1])
     kept = np.where(rng.random((len(rows), _CANDIDATES, 1)) < 0.5, 0.0, rng.random((len(rows), _CANDIDATES, 1)))
@@ -293,9 +294,10 @@ def _pull_back(
 
 
 def _boundary_step(
-    plain: Plain, rows: Matrix, best: Matrix, own: NDArray[np.intp], steps: int, rng: np.random.Generator
+    plain: Plain, origins: Origins, best: Matrix, *, steps: int, rng: np.random.Generator
 ) -> tuple[Matrix, int]:
     """Estimate the boundary's normal, step along it with every step size at once, and return to the boundary."""
+    rows, own = origins.rows, origins.own
     length = np.linalg.norm(best - rows, axis=1)
     many = int(24 * np.sqrt(steps + 1))
     probe = rng.normal(size=(len(rows), many, rows.shape[1]))
@@ -311,5 +313,5 @@ def _boundary_step(
     flipped = plain.ask(stepped, own).flipped
     chosen = flipped.argmax(axis=1)
     points = np.where(flipped.any(axis=1, keepdims=True), stepped[np.arange(len(rows)), chosen], best)
-    reached, spent = _bisect(plain, rows, points, own, np.ones(len(rows), dtype=bool), rounds=2)
+    reached, spent = _bisect(plain, origins, points, np.ones(len(rows), dtype=bool), rounds=2)
     return reached, many + _SECTIONS + spent

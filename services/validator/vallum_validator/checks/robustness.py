@@ -39,6 +39,28 @@ _UNSTEADY = 0.02
 """More answers than this share changing in another batch is no rounding of single-precision sums any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What is attacked, and how.
+
+    Args:
+        oracle: the model.
+        reach: what may be changed, and how much may be asked.
+        rows: predicted rows.
+        matrix: them, as the search reads them.
+    """
+
+    oracle: Oracle
+    reach: Reach
+    rows: Labelled
+    matrix: Matrix
+
+    @classmethod
+    def of(cls, predictor: Predictor, reach: Reach, rows: Labelled) -> _Target:
+        """The target that a model is on some rows."""
+        return cls(Oracle(predictor, reach.space, rows), reach, rows, reach.space.encode(rows.table))
+
+
 @dataclass(slots=True)
 class _Tally:
     """What the attack has shown so far."""
@@ -67,18 +89,14 @@ def check(subject: Subject) -> CheckResult:
         raise Invalid("data.features is missing: without it nobody knows which changes of a row are possible")
     space = build_space(subject.predictor.features, [rows.table], radius)
     reach = Reach(space, int(policy.discrete_changes.value), int(policy.queries.value))
-    oracle = Oracle(subject.predictor, space, rows)
-    matrix = space.encode(rows.table)
-    targets = _targets(rows, reach, matrix, rng)
-    planned = targets[: int(policy.rows.value)]
-    tally, interval = _attack(
-        oracle, reach, matrix, rows, planned, rng=rng, limit=limit, confidence=policy.confidence.value
-    )
+    target = _Target.of(subject.predictor, reach, rows)
+    planned = _planned(target, rng)[: int(policy.rows.value)]
+    tally, interval = _attack(target, planned, limit=limit, confidence=policy.confidence.value, rng=rng)
     outcome = outcome_below(interval, limit)
     value = tally.flipped / tally.evaluated
     details = _details(subject, rows, space, tally, len(planned))
     try:
-        details |= _bracket(subject, oracle, reach, rows, planned, tally, rng)
+        details |= _bracket(subject, target, planned, tally, rng=rng)
         details |= _hardening(subject, reach, rows, value) if outcome is Outcome.FAIL else {}
     except Invalid as error:
         # A model must not talk its way out of a FAIL by crashing afterwards; out of a PASS it does.
@@ -94,7 +112,7 @@ def check(subject: Subject) -> CheckResult:
         samples=tally.evaluated,
         method=(
             f"feasible-search(radius={radius:g},discrete_changes={reach.discrete_changes},queries={reach.queries},"
-            f"scores={'yes' if oracle.has_scores else 'no'})+beta-binomial-confidence-sequence"
+            f"scores={'yes' if target.oracle.has_scores else 'no'})+beta-binomial-confidence-sequence"
         ),
         seed=subject.seed,
         reason=_reason(outcome, tally, interval, limit, radius) + _proof(details.get("certified")),
@@ -103,18 +121,12 @@ def check(subject: Subject) -> CheckResult:
 
 
 def _bracket(
-    subject: Subject,
-    oracle: Oracle,
-    reach: Reach,
-    rows: Labelled,
-    planned: NDArray[np.intp],
-    tally: _Tally,
-    rng: np.random.Generator,
+    subject: Subject, target: _Target, planned: NDArray[np.intp], tally: _Tally, *, rng: np.random.Generator
 ) -> dict[str, Detail]:
     """Return what can be proved, and both sides at other radii and in plain norms."""
     policy = subject.thresholds.adversarial_robustness
-    matrix = reach.space.encode(rows.table)[planned]
-    attacked = Attacked(matrix, rows.predicted[planned], np.array(tally.confirmed))
+    oracle, reach, rows = target.oracle, target.reach, target.rows
+    attacked = Attacked(target.matrix[planned], rows.predicted[planned], np.array(tally.confirmed))
     details: dict[str, Detail] = {}
     certifier: Certifier | None = None
     try:
@@ -132,8 +144,9 @@ def _bracket(
     return details
 
 
-def _targets(rows: Labelled, reach: Reach, matrix: Matrix, rng: np.random.Generator) -> NDArray[np.intp]:
+def _planned(target: _Target, rng: np.random.Generator) -> NDArray[np.intp]:
     """Return the rows that can be attacked, in random order: answered right, and something about them may change."""
+    rows, reach, matrix = target.rows, target.reach, target.matrix
     if not rows.correct.any():
         raise Invalid(f"the model answers none of the {len(rows)} evaluation rows right; there is nothing to attack")
     low, high = reach.space.box(matrix)
@@ -147,23 +160,15 @@ def _targets(rows: Labelled, reach: Reach, matrix: Matrix, rng: np.random.Genera
 
 
 def _attack(
-    oracle: Oracle,
-    reach: Reach,
-    matrix: Matrix,
-    rows: Labelled,
-    planned: NDArray[np.intp],
-    *,
-    rng: np.random.Generator,
-    limit: float,
-    confidence: float,
+    target: _Target, planned: NDArray[np.intp], *, limit: float, confidence: float, rng: np.random.Generator
 ) -> tuple[_Tally, Interval]:
-    pool = Pool(matrix, rows.predicted)
+    matrix, answers = target.matrix, target.rows.predicted
+    pool = Pool(matrix, answers)
     tally = _Tally(changed=[], by_feature=np.zeros(matrix.shape[1], dtype=np.intp))
     for start in range(0, len(planned), _BATCH):
         batch = planned[start : start + _BATCH]
-        originals, own = matrix[batch], rows.predicted[batch]
-        candidates = attack_feasible(oracle, reach, originals, own, pool=pool, rng=rng)
-        _count(tally, _confirm(oracle, reach, originals, candidates, own, tally), originals, candidates)
+        candidates = attack_feasible(target.oracle, target.reach, matrix[batch], answers[batch], pool=pool, rng=rng)
+        _count(tally, _confirm(target, batch, candidates, tally), matrix[batch], candidates)
         look = confidence_sequence(tally.flipped, tally.evaluated, 0.5 + confidence / 2)
         if outcome_below(look, limit) is not Outcome.INCONCLUSIVE:
             break
@@ -198,16 +203,13 @@ def _tried(subject: Subject, reach: Reach, some: Labelled, before: float, candid
     policy = subject.thresholds.adversarial_robustness
     rng = np.random.default_rng([subject.seed, 1, 3])
     rows = labelled(replace(subject, predictor=predictor, evaluation=some.table))
-    matrix = reach.space.encode(rows.table)
+    target = _Target.of(predictor, reach, rows)
     tally, interval = _attack(
-        Oracle(predictor, reach.space, rows),
-        reach,
-        matrix,
-        rows,
-        _targets(rows, reach, matrix, rng)[: 2 * _BATCH],
-        rng=rng,
+        target,
+        _planned(target, rng)[: 2 * _BATCH],
         limit=policy.attacked_fraction.at(subject.manifest.model.tier),
         confidence=policy.confidence.value,
+        rng=rng,
     )
     return Trial(
         measure=measure,
@@ -220,11 +222,11 @@ def _tried(subject: Subject, reach: Reach, some: Labelled, before: float, candid
     )
 
 
-def _confirm(
-    oracle: Oracle, reach: Reach, originals: Matrix, candidates: Matrix, own: NDArray[np.intp], tally: _Tally
-) -> NDArray[np.bool_]:
+def _confirm(target: _Target, batch: NDArray[np.intp], candidates: Matrix, tally: _Tally) -> NDArray[np.bool_]:
     """Return which candidates are possible in the world, flip the answer when asked again beside the original, and flip
     that of the model as submitted."""
+    oracle, reach = target.oracle, target.reach
+    originals, own = target.matrix[batch], target.rows.predicted[batch]
     claimed = ((candidates != originals) & ~(np.isnan(candidates) & np.isnan(originals))).any(axis=1)
     possible = reach.space.is_feasible(candidates, originals, reach.discrete_changes)
     asked = np.flatnonzero(claimed & possible)

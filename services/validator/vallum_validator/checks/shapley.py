@@ -8,7 +8,6 @@ whatever the number of samples. The values of the rows themselves are not told: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,14 +65,13 @@ def explain(
     Source: Strumbelj and Kononenko 2014, sampling over orders; every order is walked in both directions (antithetic,
     Mitchell et al. 2022), so the standard error is over the pairs.
     """
-    features = list(predictor.features)
-    steps = len(features) + 1
+    steps = len(predictor.features) + 1
     count = min(count, len(rows), queries // (2 * _FEWEST_ORDERS * steps))
     if count < 1:
         return ()
     pairs = queries // (2 * steps * count)
     chosen = _spread(rows, count)
-    return tuple(_explain(predictor, rows, int(row), pairs, features, rng) for row in chosen)
+    return tuple(_explain(predictor, rows, int(row), pairs=pairs, rng=rng) for row in chosen)
 
 
 def _spread(rows: Labelled, count: int) -> NDArray[np.intp]:
@@ -89,9 +87,8 @@ def _scores(probabilities: Floats | None, answers: NDArray[np.intp]) -> Floats:
     return np.asarray(probabilities[np.arange(len(answers)), answers])
 
 
-def _explain(
-    predictor: Predictor, rows: Labelled, row: int, pairs: int, features: Sequence[str], rng: np.random.Generator
-) -> Explanation:
+def _explain(predictor: Predictor, rows: Labelled, row: int, *, pairs: int, rng: np.random.Generator) -> Explanation:
+    features = list(predictor.features)
     table = rows.table.select(features)
     answer = int(rows.predicted[row])
     steps = len(features) + 1
