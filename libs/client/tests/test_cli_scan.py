@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -295,6 +296,30 @@ class TestOpinions:
         assert typed.code == 2
         assert [finding["rule"] for finding in typed.document["files"][0]["findings"]] == ["opinion.picklescan"]
         assert vallum("scan", models / "hostile.pkl", "--second-opinion", "picklescan").code == 1
+
+
+MODELS = (
+    *("a.pkl", "a.pickle", "a.p", "a.pk", "a.dill", "a.joblib", "a.sav", "a.PKL", "a.pkl.gz", "a.pkl.xz", "a.joblib.z"),
+    *("a.pt", "a.pth", "a.pt2", "a.pte", "a.ptl", "a.ckpt", "a.bin", "a.mar", "a.nemo", "a.model", "a.msgpack"),
+    *("a.onnx", "a.ort", "a.skops", "a.safetensors", "a.gguf", "a.npy", "a.npz", "a.keras", "a.h5", "a.hdf", "a.hdf5"),
+    *("a.pb", "a.tflite", "a.lite", "a.ubj", "a.cbm", "a.pmml", "a.parquet", "a.pq", "a.feather", "a.arrow", "a.rds"),
+    *("a.zip", "a.7z", "a.rar", "a.tar", "a.tar.gz", "a.tgz", "a.tar.bz2", "a.tbz2", "a.txz", "a.zst", "a.lz4"),
+    *("config.json", "adapter_config.json", "a.jsonl", "model.yaml", "conf/model.yml", "chat_template.jinja", "a.j2"),
+    *(".hidden/a.pkl", ".a.pt", "environment.yml.pkl", "my-environment.yaml"),
+)
+OTHERS = (
+    *("a.py", "a.md", "a.txt", "a.csv", "a.png", "a.toml", "Makefile", "pkl", "a.pkl.md", "pickle/a.rst"),
+    *(".github/workflows/ci.yaml", ".pre-commit-config.yaml", ".vscode/settings.json", "environment.yml"),
+    *("conda.yaml", "web/package.json", "package-lock.json", "tsconfig.build.json", "docker-compose.test.yml"),
+)
+
+
+@pytest.mark.parametrize("name", [*MODELS, *OTHERS])
+def test_hook_is_given_what_belongs_to_models(name):
+    """As pre-commit chooses: `files` and `exclude` are searched for in the path."""
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    given = bool(re.search(hook["files"], name)) and not re.search(hook["exclude"], name)
+    assert given == (name in MODELS)
 
 
 def test_hook_runs_what_it_names(models):
