@@ -52,8 +52,9 @@ from vallum_validator.checks.groups import Confusion, confusion, families
 from vallum_validator.checks.intervals import clopper_pearson
 from vallum_validator.checks.leakage import leakage
 from vallum_validator.checks.membership import attack
-from vallum_validator.checks.nearest import Plain, nearest_l2, nearest_linf
+from vallum_validator.checks.nearest import nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.plain import Means, Origins, Plain
 from vallum_validator.checks.references import OwnKind, judged, train_references
 from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.search import Pool, Reach
@@ -101,7 +102,8 @@ def nearest(peers: Sequence[Mapping[str, Any]]) -> None:
         plain, pool = _plain(model, rows, own)
         for norm, search, order in (("linf", nearest_linf, np.inf), ("l2", nearest_l2, 2)):
             started = time.perf_counter()
-            found = search(plain, rows[:ROWS], own[:ROWS], pool=pool, queries=QUERIES, rng=np.random.default_rng(0))
+            means = Means(pool, QUERIES, np.random.default_rng(0))
+            found = search(plain, Origins(rows[:ROWS], own[:ROWS]), means)
             # The search asks the converted model; what counts is what the original says.
             flips = model.predict(found.points) != own[:ROWS]
             seconds = time.perf_counter() - started

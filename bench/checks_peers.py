@@ -231,6 +231,6 @@ if __name__ == "__main__":
     fairness()
     membership()
     exact_distances("breast-cancer", 20)
-    exact_distances("digits", 4)
+    exact_distances("digits", 12)
     feasible(20)
     hop_skip_jump(count)

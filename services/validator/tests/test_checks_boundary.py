@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from vallum_validator.checks import load_thresholds, run_check
-from vallum_validator.checks.nearest import Means, Origins, Plain, nearest_l2, nearest_linf
+from vallum_validator.checks.descent import descend
+from vallum_validator.checks.nearest import nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.plain import Means, Nearest, Origins, Plain
 from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
 from vallum_validator.checks.space import build_space
@@ -64,6 +66,57 @@ def test_the_distance_to_a_plane_is_found_within_a_tenth_and_never_undercut(
     assert (found.distances >= exact - 1e-9).all()
     assert np.median(found.distances / exact) < 1.1
     assert plain.ask(found.points[:, None], own[:40]).flipped.all()
+
+
+CUTS = np.linspace(-1.5, 1.5, 4)
+"""Where each feature has thresholds."""
+
+
+def _votes(table: Table) -> np.ndarray:
+    """A forest of one-split trees, one for each feature and cut: most of them must be passed."""
+    share = (_matrix(table)[:, :, None] > CUTS).mean(axis=(1, 2))
+    return np.column_stack([1 - share, share])
+
+
+def _to_pass(rows: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The exact distance to the other answer of `_votes`: as far as the last of the cuts that must be passed."""
+    away = CUTS - rows[:, :, None]
+    distances = []
+    for each, answer in zip(away.reshape(len(rows), -1), own, strict=True):
+        beyond = np.sort(each[each >= 0] if answer == 0 else -each[each < 0])
+        missing = (len(each) // 2 + 1) - (each < 0).sum() if answer == 0 else (each < 0).sum() - len(each) // 2
+        distances.append(beyond[missing - 1])
+    return np.array(distances)
+
+
+def test_descent_finds_the_least_box_in_which_a_forest_answers_otherwise() -> None:
+    plain, matrix, own = _plain(_votes)
+    rows = Origins(matrix[:60], own[:60])
+    found = nearest_linf(plain, rows, Means(Pool(matrix, own), 4000, np.random.default_rng(2)))
+    exact = _to_pass(rows.rows, rows.own)
+    assert (found.distances >= exact - 1e-9).all()
+    assert np.median(found.distances / exact) < 1.02
+    assert plain.ask(found.points[:, None], rows.own).flipped.all()
+
+
+def test_descent_gives_back_no_worse_point_within_its_queries_and_leaves_alone_what_had_no_start() -> None:
+    plain, matrix, own = _plain(_votes)
+    known = np.where(own[:20] == 0, 3.0, -3.0)[:, None] * np.ones(len(NAMES))  # the corner where every tree agrees
+    distances = np.abs(known - matrix[:20]).max(axis=1)
+    distances[::4] = np.nan
+    origins, pool = Origins(matrix[:20], own[:20]), Pool(matrix, own)
+    for queries in (0, 100, 1000):
+        asked = plain.oracle.rows
+        given = Nearest(known, distances)
+        found = descend(plain, origins, given, Means(pool, queries, np.random.default_rng(5)))
+        again = descend(plain, origins, given, Means(pool, queries, np.random.default_rng(5)))
+        assert (plain.oracle.rows - asked) / 2 <= queries * 15
+        assert (found.distances[np.isfinite(distances)] <= distances[np.isfinite(distances)]).all()
+        assert np.isnan(found.distances[::4]).all()
+        assert (found.points[::4] == known[::4]).all()
+        assert plain.ask(found.points[:, None], own[:20]).flipped.all()
+        assert found.points.tobytes() == again.points.tobytes()
+        assert queries < 1000 or (found.distances[1] < distances[1])
 
 
 def test_a_search_without_a_start_is_not_evaluated() -> None:

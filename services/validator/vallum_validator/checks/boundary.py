@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from vallum_common.bundle import FeatureType
 from vallum_validator.checks.certificate import Certifier
 from vallum_validator.checks.intervals import Floats
-from vallum_validator.checks.nearest import Means, Nearest, Origins, Plain, nearest_l2, nearest_linf
+from vallum_validator.checks.nearest import nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
+from vallum_validator.checks.plain import Means, Nearest, Origins, Plain
 from vallum_validator.checks.search import Pool
 from vallum_validator.checks.smoothing import certify
 from vallum_validator.checks.space import Space

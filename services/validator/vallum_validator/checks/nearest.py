@@ -8,105 +8,29 @@ truth; every point returned was seen to flip the model as submitted.
 Source: HopSkipJump (Chen, Jordan and Wainwright 2020) for the boundary walk of `nearest_l2`; Square Attack
 (Andriushchenko et al. 2020) for accepting random moves by margin in `nearest_linf`. Ours: the start from a pool, all
 step sizes and sections in one call, and pulling random coordinates back, without which forests, whose boundaries are
-parallel to the axes, are overestimated by half; and, where a conversion was searched, asking the model as submitted.
+parallel to the axes, are overestimated by half; the descent that follows where the model has scores; and, where a
+conversion was searched, asking the model as submitted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vallum_validator.checks.oracle import MAX_ELEMENTS, Answer, Oracle
-from vallum_validator.checks.search import Pool
+from vallum_validator.checks.descent import descend
+from vallum_validator.checks.oracle import MAX_ELEMENTS
+from vallum_validator.checks.plain import SECTIONS, Means, Nearest, Origins, Plain, bisect, start
 from vallum_validator.checks.space import Matrix
 
-_STARTS = 4
-_POOL = 2_000
-_SECTIONS = 8
-"""Points tried on a line at once: three bits in one call."""
+_RANDOM = 0.2
+"""Share of the queries that go to random moves before the descent, where the model has scores to descend by."""
 _CANDIDATES = 16
 _FURTHER = (0.0, 0.001, 0.01, 0.1)
 """How much further out, as shares of the distance, a point is tried again that flips a conversion but not the model."""
 _INSIDE = (0.1, 0.6)
 """Share of the moves that end inside the ball, at the beginning and at the end of a search."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """All-numeric rows in units in which every feature counts the same.
-
-    Args:
-        oracle: asks the model about rows in their own units.
-        unit: size of the unit of each feature, shape (features,).
-        low: smallest value of each feature, in units.
-        high: largest value.
-        whole: which features hold whole numbers only, shape (features,); `None` for none.
-    """
-
-    oracle: Oracle
-    unit: Matrix
-    low: Matrix
-    high: Matrix
-    whole: NDArray[np.bool_] | None = None
-
-    def own_units(self, points: Matrix) -> Matrix:
-        """Return points, shape (…, features), as rows in their own units; what is whole is rounded."""
-        rows = points * self.unit
-        return rows if self.whole is None else np.where(self.whole, np.round(rows), rows)
-
-    def ask(self, points: Matrix, own: NDArray[np.intp]) -> Answer:
-        """Ask about points of shape (rows, many, features); answers have shape (rows, many)."""
-        rows, many, width = points.shape
-        answer = self.oracle.ask(self.own_units(points).reshape(-1, width), np.repeat(own, many))
-        return Answer(answer.flipped.reshape(rows, many), answer.margin.reshape(rows, many))
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The nearest point found for each row.
-
-    Args:
-        points: in units, shape (rows, features); the row itself where the search could not start.
-        distances: in the norm of the search; NaN where the search could not start.
-    """
-
-    points: Matrix
-    distances: Matrix
-
-
-@dataclass(frozen=True, slots=True)
-class Origins:
-    """Rows from which another answer is looked for.
-
-    Args:
-        rows: in units, shape (rows, features).
-        own: the model's answer to each.
-    """
-
-    rows: Matrix
-    own: NDArray[np.intp]
-
-    def at(self, which: slice | NDArray[np.intp]) -> Origins:
-        """Some of them."""
-        return Origins(self.rows[which], self.own[which])
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a search may use.
-
-    Args:
-        pool: rows with known answers, in units.
-        queries: predictions to spend on each row.
-        rng: every random choice.
-    """
-
-    pool: Pool
-    queries: int
-    rng: np.random.Generator
 
 
 def nearest_linf(plain: Plain, origins: Origins, means: Means) -> Nearest:
@@ -160,56 +84,17 @@ def _as_asked(plain: Plain, rows: Matrix, found: Nearest, order: float) -> Neare
     return Nearest(points, np.where(np.isnan(found.distances), np.nan, distances))
 
 
-def _start(plain: Plain, origins: Origins, means: Means, order: float) -> tuple[Matrix, Matrix, int]:
-    """Return for each row the nearest point on the lines to pool rows of other answers, and its distance."""
-    rows, own, pool = origins.rows, origins.own, means.pool
-    sample = means.rng.permutation(len(pool.matrix))[:_POOL]
-    others, classes = pool.matrix[sample], pool.predicted[sample]
-    starts = np.repeat(rows[:, None], _STARTS, axis=1)
-    usable = np.zeros((len(rows), _STARTS), dtype=bool)
-    for place, row in enumerate(rows):
-        foreign = np.flatnonzero(classes != own[place])
-        near = foreign[np.argsort(np.linalg.norm(others[foreign] - row, ord=order, axis=1), kind="stable")[:_STARTS]]
-        starts[place, : len(near)] = others[near]
-        usable[place, : len(near)] = True
-    lines = starts.reshape(-1, rows.shape[1])
-    repeated = Origins(np.repeat(rows, _STARTS, axis=0), np.repeat(own, _STARTS))
-    usable &= plain.ask(starts, own).flipped
-    reached, spent = _bisect(plain, repeated, lines, usable.reshape(-1), rounds=3)
-    distance = np.linalg.norm(reached - repeated.rows, ord=order, axis=1).reshape(usable.shape)
-    distance = np.where(usable, distance, np.inf)
-    chosen = distance.argmin(axis=1)
-    at = np.arange(len(rows))
-    points = reached.reshape(starts.shape)[at, chosen]
-    best = distance[at, chosen]
-    return np.where(np.isfinite(best)[:, None], points, rows), best, _STARTS * (1 + spent)
-
-
-def _bisect(
-    plain: Plain, origins: Origins, points: Matrix, active: NDArray[np.bool_], *, rounds: int
-) -> tuple[Matrix, int]:
-    """Move flipping points towards their origin as far as they keep flipping; return them and the queries per point."""
-    origin, own = origins.rows, origins.own
-    points = points.copy()
-    low, high = np.zeros(len(points)), np.ones(len(points))
-    direction = points - origin
-    rows = np.flatnonzero(active)
-    for _ in range(rounds):
-        if not len(rows):
-            break
-        shares = low[rows, None] + (high - low)[rows, None] * np.arange(1, _SECTIONS) / _SECTIONS
-        flipped = plain.ask(origin[rows, None] + shares[:, :, None] * direction[rows, None], own[rows]).flipped
-        first = np.where(flipped.any(axis=1), flipped.argmax(axis=1), _SECTIONS - 1)
-        ends = np.concatenate([low[rows, None], shares, high[rows, None]], axis=1)
-        at = np.arange(len(rows))
-        low[rows], high[rows] = ends[at, first], ends[at, first + 1]
-    points[rows] = origin[rows] + high[rows, None] * direction[rows]
-    return points, rounds * (_SECTIONS - 1)
-
-
 def _search_linf(plain: Plain, origins: Origins, means: Means) -> Nearest:
+    if not plain.oracle.has_scores:
+        return _random_linf(plain, origins, means)
+    first = int(_RANDOM * means.queries)
+    found = _random_linf(plain, origins, replace(means, queries=first))
+    return descend(plain, origins, found, replace(means, queries=means.queries - first))
+
+
+def _random_linf(plain: Plain, origins: Origins, means: Means) -> Nearest:
     rows, own = origins.rows, origins.own
-    best, distance, spent = _start(plain, origins, means, np.inf)
+    best, distance, spent = start(plain, origins, means, np.inf)
     active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
     base, base_margin = best.copy(), np.full(len(rows), np.inf)
     shrink, stale = np.full(len(rows), 0.9), np.zeros(len(rows), dtype=np.intp)
@@ -225,8 +110,8 @@ def _search_linf(plain: Plain, origins: Origins, means: Means) -> Nearest:
         points, flips = candidates[at, chosen], answer.flipped[at, chosen]
         won, lost = active[flips], active[~flips]
         if len(won):
-            reached, _ = _bisect(plain, origins.at(won), points[flips], np.ones(len(won), dtype=bool), rounds=1)
-            spent += _SECTIONS - 1
+            reached, _ = bisect(plain, origins.at(won), points[flips], np.ones(len(won), dtype=bool), rounds=1)
+            spent += SECTIONS - 1
             best[won] = base[won] = reached
             distance[won] = np.abs(reached - rows[won]).max(axis=1)
             base_margin[won], stale[won] = np.inf, 0
@@ -258,7 +143,7 @@ def _moved(rows: Matrix, base: Matrix, radius: Matrix, *, inside: float, rng: np
 
 def _search_l2(plain: Plain, origins: Origins, means: Means) -> Nearest:
     rows = origins.rows
-    best, distance, spent = _start(plain, origins, means, 2.0)
+    best, distance, spent = start(plain, origins, means, 2.0)
     active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
     steps = 0
     while spent < means.queries and len(active):
@@ -308,10 +193,10 @@ def _boundary_step(
     normal = ((sign - sign.mean(axis=1, keepdims=True))[:, :, None] * (around - best[:, None])).mean(axis=1)
     size = np.linalg.norm(normal, axis=1, keepdims=True)
     normal = np.divide(normal, size, out=np.zeros_like(normal), where=size > 0)
-    sizes = (length[:, None] * 0.5 ** np.arange(_SECTIONS))[:, :, None] / np.sqrt(steps + 1)
+    sizes = (length[:, None] * 0.5 ** np.arange(SECTIONS))[:, :, None] / np.sqrt(steps + 1)
     stepped = np.clip(best[:, None] + sizes * normal[:, None], plain.low, plain.high)
     flipped = plain.ask(stepped, own).flipped
     chosen = flipped.argmax(axis=1)
     points = np.where(flipped.any(axis=1, keepdims=True), stepped[np.arange(len(rows)), chosen], best)
-    reached, spent = _bisect(plain, origins, points, np.ones(len(rows), dtype=bool), rounds=2)
-    return reached, many + _SECTIONS + spent
+    reached, spent = bisect(plain, origins, points, np.ones(len(rows), dtype=bool), rounds=2)
+    return reached, many + SECTIONS + spent

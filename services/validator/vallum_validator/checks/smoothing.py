@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vallum_validator.checks.nearest import Plain
+from vallum_validator.checks.plain import Plain
 from vallum_validator.checks.sequential import log_evidence
 from vallum_validator.checks.space import Matrix
 
