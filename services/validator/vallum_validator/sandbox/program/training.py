@@ -12,9 +12,11 @@ from vallum_validator.sandbox.program.estimator import Estimator
 from vallum_validator.sandbox.program.rows import Input, Model, Rows, travelling
 
 _MANY: Final = 8
-_FEW: Final = 2
-_SLOW: Final = ("MLP", "SVC", "SVR", "NuSV", "GaussianProcess")
-"""Kinds of which each one trained takes seconds; fewer references have to do."""
+_FEWER: Final = (
+    (("MLP", "SVC", "SVR", "NuSV", "GaussianProcess"), 2),
+    (("HistGradientBoosting", "GradientBoosting"), 7),
+)
+"""Kinds of which each one trained takes seconds, or nearly one, and how many references have to do."""
 _FORESTS: Final = ("RandomForest", "ExtraTrees", "Bagging")
 _ENOUGH_TREES: Final = 50
 """Of a forest that serves as a reference: twice as many references of half the trees tell more than the reverse."""
@@ -31,7 +33,8 @@ def described(model: Model | None) -> Mapping[str, Any]:
     given = estimator.get_params()
     plain = {name: value for name, value in given.items() if isinstance(value, bool | int | float | str | None)}
     finite = {name: value for name, value in plain.items() if not isinstance(value, float) or np.isfinite(value)}
-    return {"kind": kind, "parameters": finite, "references": _FEW if kind.startswith(_SLOW) else _MANY}
+    references = next((count for kinds, count in _FEWER if kind.startswith(kinds)), _MANY)
+    return {"kind": kind, "parameters": finite, "references": references}
 
 
 def trained(model: Model | None, inputs: Sequence[Input], rows: Rows, truth: Array, *, how: Mapping[str, Any]) -> Model:
