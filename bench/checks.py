@@ -46,9 +46,9 @@ from skl2onnx import to_onnx
 from vallum_common.bundle import Feature, open_bundle
 from vallum_validator.assess import assess, seed_of
 from vallum_validator.checks import load_thresholds
-from vallum_validator.checks.disparity import Criterion, impact
+from vallum_validator.checks.disparity import Criterion, gap, impact
 from vallum_validator.checks.feasible import attack_feasible
-from vallum_validator.checks.groups import Confusion, confusion, families
+from vallum_validator.checks.groups import Confusion, Family, confusion, families
 from vallum_validator.checks.intervals import clopper_pearson
 from vallum_validator.checks.leakage import leakage
 from vallum_validator.checks.membership import attack
@@ -321,26 +321,47 @@ def fairness(peers: Sequence[Mapping[str, Any]]) -> None:
     answer = next((each for each in peers if each["what"] == "fairness"), None)
     if answer is None:
         return
-    seen = confusion(found[-1].counts, 1)
-    worst = 0.0
-    for place, name in enumerate(found[-1].names):
-        theirs = answer["groups"][name]
-        ours = (
-            seen.selected[place] / seen.rows[place],
-            seen.hits[place] / seen.actual[place],
-            seen.false_alarms[place] / seen.others[place],
-        )
-        worst = max(
-            worst, *(abs(one - theirs[key]) for one, key in zip(ours, ("selection", "tpr", "fpr"), strict=True))
-        )
-    for family in found[: len(columns)]:
-        single = confusion(family.counts, 1)
-        rate = single.selected / single.rows
-        worst = max(worst, abs(rate.min() / rate.max() - answer["ratios"][family.title]))
+    differences = [
+        abs(ours - theirs)
+        for family in found
+        for ours, theirs in _shared_metrics(family, answer["families"].get(family.title, {}), answer["groups"])
+    ]
     print(
         f"  fairlearn: once {answer['seconds']:.2f} s, 1,000 draws {1000 * answer['seconds_per_draw']:.0f} s; "
-        f"largest difference of any rate {worst:.1e}"
+        f"largest difference among {len(differences)} figures of both {max(differences):.1e}"
     )
+
+
+def _shared_metrics(
+    family: Family, disparities: Mapping[str, float], groups: Mapping[str, Mapping[str, float]]
+) -> Iterator[tuple[float, float]]:
+    """Every figure of a family that both tell, ours and fairlearn's."""
+    seen = confusion(family.counts, 1)
+    everybody = np.ones(len(seen.rows), dtype=bool)
+    right = seen.rows - seen.selected - seen.actual + 2 * seen.hits
+    rates = {
+        "selection": seen.selected / seen.rows,
+        "tpr": seen.hits / seen.actual,
+        "fpr": seen.false_alarms / seen.others,
+        "tnr": 1 - seen.false_alarms / seen.others,
+        "fnr": 1 - seen.hits / seen.actual,
+        "precision": seen.hits / seen.selected,
+        "accuracy": right / seen.rows,
+    }
+    for place, name in enumerate(family.names):
+        yield from ((rates[key][place], theirs) for key, theirs in groups.get(name, {}).items())
+    odds = [
+        gap(hits, trials, everybody, 0.95)
+        for hits, trials in ((seen.hits, seen.actual), (seen.false_alarms, seen.others))
+    ]
+    opportunity, alarms = (np.nan if each is None else each.value for each in odds)
+    ours = {
+        "demographic parity ratio": rates["selection"].min() / rates["selection"].max(),
+        "demographic parity difference": np.ptp(rates["selection"]),
+        "equal opportunity difference": opportunity,
+        "equalised odds difference": max(opportunity, alarms),
+    }
+    yield from ((ours[key], theirs) for key, theirs in disparities.items())
 
 
 def refusals(_peers: Sequence[Mapping[str, Any]], simulations: int = 1_000) -> None:

@@ -176,21 +176,26 @@ def _black_box(model: object, matrix: np.ndarray) -> object:
 
 
 def fairness() -> None:
-    """fairlearn's MetricFrame on the crossed columns and its ratio for each column."""
+    """fairlearn's MetricFrame on the crossed columns, and its disparities for each column and all crossed."""
     from fairlearn.metrics import (
         MetricFrame,
+        demographic_parity_difference,
         demographic_parity_ratio,
+        equal_opportunity_difference,
+        equalized_odds_difference,
+        false_negative_rate,
         false_positive_rate,
         selection_rate,
+        true_negative_rate,
         true_positive_rate,
     )
+    from sklearn.metrics import accuracy_score, precision_score
 
     columns, truth, predicted = fairness_rows()
+    crossed = np.column_stack([*columns.values()])
     metrics = {"selection": selection_rate, "tpr": true_positive_rate, "fpr": false_positive_rate}
     started = time.perf_counter()
-    frame = MetricFrame(
-        metrics=metrics, y_true=truth, y_pred=predicted, sensitive_features=np.column_stack([*columns.values()])
-    )
+    MetricFrame(metrics=metrics, y_true=truth, y_pred=predicted, sensitive_features=crossed)
     seconds = time.perf_counter() - started
     started = time.perf_counter()
     draws = 3
@@ -198,18 +203,27 @@ def fairness() -> None:
         metrics=metrics,
         y_true=truth,
         y_pred=predicted,
-        sensitive_features=np.column_stack([*columns.values()]),
+        sensitive_features=crossed,
         n_boot=draws,
         ci_quantiles=[0.025, 0.975],
         random_state=0,
     )
     bootstrap = (time.perf_counter() - started - seconds) / draws
+    metrics |= {"tnr": true_negative_rate, "fnr": false_negative_rate}
+    metrics |= {"precision": precision_score, "accuracy": accuracy_score}
+    frame = MetricFrame(metrics=metrics, y_true=truth, y_pred=predicted, sensitive_features=crossed)
     groups = {" x ".join(key): row.to_dict() for key, row in frame.by_group.iterrows()}
-    ratios = {
-        name: float(demographic_parity_ratio(truth, predicted, sensitive_features=column))
-        for name, column in columns.items()
+    disparities = {
+        "demographic parity ratio": demographic_parity_ratio,
+        "demographic parity difference": demographic_parity_difference,
+        "equal opportunity difference": equal_opportunity_difference,
+        "equalised odds difference": equalized_odds_difference,
     }
-    tell("fairness", seconds=seconds, seconds_per_draw=bootstrap, groups=groups, ratios=ratios)
+    families = {
+        name: {each: float(ask(truth, predicted, sensitive_features=column)) for each, ask in disparities.items()}
+        for name, column in {**columns, " x ".join(columns): crossed}.items()
+    }
+    tell("fairness", seconds=seconds, seconds_per_draw=bootstrap, groups=groups, families=families)
 
 
 def tell(what: str, **figures: object) -> None:
