@@ -64,7 +64,7 @@ from vallum_validator.checks.structure import read_structure
 from vallum_validator.checks.testing import InProcessProver, subject_of
 from vallum_validator.checks.trees import certified_radius
 from vallum_validator.checks.truth import Labelled, labelled
-from vallum_validator.domain import Outcome
+from vallum_validator.domain.evidence import Outcome
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.trainer import SandboxTrainer
 from vallum_validator.table import Subject, Table

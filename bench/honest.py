@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import scan_paths
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ from vallum_validator.checks.leakage import Scores, point
 from vallum_validator.checks.performance import measure
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
 from vallum_validator.checks.truth import Labelled
-from vallum_validator.domain import Outcome
+from vallum_validator.domain.evidence import Outcome
 from vallum_validator.table import Table
 
 CONFIDENCE = 0.95

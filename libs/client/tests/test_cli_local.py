@@ -14,7 +14,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper
 
-from vallum_validator.domain import CHECK_NAMES
+from vallum_validator.domain.evidence import CHECK_NAMES
 
 ROWS = 1_500
 

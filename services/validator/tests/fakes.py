@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from vallum_common.errors import Unavailable
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     Assessment,
     CheckResult,
-    FileReport,
     Outcome,
     Report,
-    ScanReport,
-    ScanVerdict,
     SignatureOutcome,
     SignatureReport,
     Step,
@@ -26,6 +23,7 @@ from vallum_validator.domain import (
     SubmittedFile,
     Validated,
 )
+from vallum_validator.domain.findings import FileReport, ScanReport, ScanVerdict
 
 CONTENT: Final = b"a model"
 DIGEST: Final = hashlib.sha256(CONTENT).hexdigest()

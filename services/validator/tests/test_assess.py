@@ -22,15 +22,15 @@ from vallum_common.bundle import Feature, Manifest, Task
 from vallum_common.errors import Invalid
 from vallum_validator.assess import Progress, assess, run_checks, seed_of
 from vallum_validator.checks.thresholds import Thresholds, load_thresholds
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     CheckResult,
     Interval,
     Outcome,
-    ScanVerdict,
     SignatureOutcome,
     SignatureReport,
 )
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.sandbox import opened
 from vallum_validator.sandbox.opened import OpenedModel
 from vallum_validator.sandbox.process import Worker

@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from vallum_validator.checks import load_thresholds, run_check
 from vallum_validator.checks.testing import subject_of
-from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.domain.evidence import CheckResult, Outcome
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.trainer import SandboxTrainer
 from vallum_validator.table import Subject, Table

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from vallum_common.bundle import Feature
 from vallum_validator.baseline import BINS, baseline_of
-from vallum_validator.domain import FeatureBaseline
+from vallum_validator.domain.evidence import FeatureBaseline
 from vallum_validator.table import Predictions, Table, canonical_column
 
 NUMBER = {"a": Feature(type="number")}

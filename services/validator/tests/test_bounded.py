@@ -17,22 +17,18 @@ from google.protobuf import json_format
 from vallum_common.errors import Invalid
 from vallum_common.testing import START, SequentialIds
 from vallum_validator import wire
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     Assessment,
     CheckResult,
     Detail,
     FeatureBaseline,
-    FileReport,
-    Finding,
     Interval,
     Outcome,
-    ScanReport,
-    ScanVerdict,
-    Severity,
     Step,
     Validated,
 )
+from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 from vallum_validator.measure.bounded import bounded, bounded_check, bounded_scan
 from vallum_validator.measure.process import ProcessMeasurer
 from vallum_validator.scan import scan_file

@@ -14,7 +14,7 @@ from vallum_validator.checks.groups import families
 from vallum_validator.checks.testing import subject_of
 from vallum_validator.checks.thresholds import Limit, Thresholds
 from vallum_validator.checks.truth import Labelled, labelled
-from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.domain.evidence import CheckResult, Outcome
 from vallum_validator.table import Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")

@@ -15,7 +15,7 @@ from vallum_common.errors import Invalid, NotFound
 from vallum_validator.checks import CHECKS, load_thresholds, run_check
 from vallum_validator.checks.testing import subject_of
 from vallum_validator.checks.truth import correspondence, labelled
-from vallum_validator.domain import CHECK_NAMES, Outcome
+from vallum_validator.domain.evidence import CHECK_NAMES, Outcome
 from vallum_validator.table import Subject, Table
 
 POLICY = Path(__file__).parents[3] / "policies" / "thresholds.yaml"

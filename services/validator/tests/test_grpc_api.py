@@ -13,7 +13,7 @@ from vallum.validator.v1 import validator_service_pb2
 from vallum_common.errors import Exhausted, Invalid, NotFound, Unavailable
 from vallum_common.testing import FakeClock
 from vallum_validator.checks import CHECKS
-from vallum_validator.domain import CHECK_NAMES
+from vallum_validator.domain.evidence import CHECK_NAMES
 from vallum_validator.grpc_api import servicer
 from vallum_validator.grpc_api.registry import RegistryArtifacts
 from vallum_validator.grpc_api.servicer import ValidatorServicer

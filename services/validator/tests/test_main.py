@@ -31,7 +31,7 @@ from vallum_local.foundations import free_port
 from vallum_local.identity import issue_token, load_or_create_key
 from vallum_validator import main
 from vallum_validator.config import Config
-from vallum_validator.domain import CHECK_NAMES
+from vallum_validator.domain.evidence import CHECK_NAMES
 
 pytestmark = pytest.mark.platform
 PATIENCE_S = 60.0

@@ -20,10 +20,9 @@ from hypothesis import given, settings
 
 from vallum_common.errors import Unavailable
 from vallum_validator import wire
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     Outcome,
-    ScanVerdict,
     SignatureMethod,
     SignatureOutcome,
     SignatureReport,
@@ -31,6 +30,7 @@ from vallum_validator.domain import (
     Step,
     SubmittedFile,
 )
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.measure import process
 from vallum_validator.measure.process import ProcessMeasurer
 

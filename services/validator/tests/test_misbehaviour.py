@@ -14,7 +14,8 @@ from vallum_common.bundle import Manifest
 from vallum_validator import assess as assessment
 from vallum_validator.assess import assess
 from vallum_validator.checks.thresholds import Thresholds, load_thresholds
-from vallum_validator.domain import CHECK_NAMES, FileReport, Outcome, ScanVerdict
+from vallum_validator.domain.evidence import CHECK_NAMES, Outcome
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.scan import scan_file
 

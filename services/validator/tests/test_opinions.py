@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vallum_common.errors import Invalid
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import opinions, scan_file, scan_paths
 from vallum_validator.scan.opinions import ask, find
 

@@ -11,7 +11,7 @@ import pytest
 from vallum_validator.checks import load_thresholds, run_check
 from vallum_validator.checks.personal_data import MAX_ROWS, personal_data
 from vallum_validator.checks.testing import subject_of
-from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.domain.evidence import CheckResult, Outcome
 from vallum_validator.table import Subject, Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")

@@ -21,7 +21,7 @@ from vallum_validator.checks.leakage import leakage, point
 from vallum_validator.checks.membership import Scores
 from vallum_validator.checks.references import Rows, train_references
 from vallum_validator.checks.testing import subject_of
-from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.domain.evidence import CheckResult, Outcome
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.trainer import SandboxTrainer
 from vallum_validator.table import Table

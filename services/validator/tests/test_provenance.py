@@ -18,7 +18,8 @@ from model_signing import hashing
 
 from vallum_common.bundle import open_bundle
 from vallum_common.errors import Invalid
-from vallum_validator.domain import FileReport, ScanVerdict, SignatureOutcome, SignatureReport, SignatureScope
+from vallum_validator.domain.evidence import SignatureOutcome, SignatureReport, SignatureScope
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.provenance import load_publishers, verify_signature
 from vallum_validator.provenance.envelope import SignatureInvalid, SignatureUnknown, read_envelope, signed_files
 

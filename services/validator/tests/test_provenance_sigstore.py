@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vallum_common.bundle import open_bundle
-from vallum_validator.domain import SignatureOutcome, SignatureReport
+from vallum_validator.domain.evidence import SignatureOutcome, SignatureReport
 from vallum_validator.provenance import load_publishers, verify_signature
 
 from .models.publishing import NOW, Publisher, bundle, edited, entry, policy

@@ -22,7 +22,7 @@ from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.testing import FormulaPredictor, subject_of
 from vallum_validator.checks.truth import labelled
-from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.domain.evidence import CheckResult, Outcome
 from vallum_validator.table import PredictionFailed, Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")

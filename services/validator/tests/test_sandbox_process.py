@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vallum_common.errors import Unavailable
-from vallum_validator.domain import Isolation
+from vallum_validator.domain.evidence import Isolation
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.isolation import check_held
 from vallum_validator.sandbox.predictor import SandboxPredictor

@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from vallum_validator.domain import FileReport, Finding, ScanReport, ScanVerdict, Severity
+from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 from vallum_validator.scan import scan_paths
 from vallum_validator.scan.rules import RULES
 from vallum_validator.scan.sarif import sarif, uri

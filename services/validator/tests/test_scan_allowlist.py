@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vallum_common.errors import Invalid
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan import allowlist, rules_digest, scan_file
 from vallum_validator.scan.allowlist.listing import merge
 from vallum_validator.scan.allowlist.release import INDEX, RELEASE_KEYS, SHIPPED, SIGNATURE, Release, sign

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import scan_file
 
 

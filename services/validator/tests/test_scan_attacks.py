@@ -17,7 +17,7 @@ import lz4.frame
 import pytest
 import zstandard
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import scan_file
 
 from .corpus import Attack, Payload, every_attack

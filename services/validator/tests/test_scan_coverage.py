@@ -28,7 +28,7 @@ import xgboost
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 from vallum_validator.scan.dispatch import inspect
 

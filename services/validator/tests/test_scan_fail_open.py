@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import files, scan_file
 
 HONEST = pickle.dumps({"weights": [1.0, 2.0]})

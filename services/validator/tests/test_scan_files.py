@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import Limits, files, rules_digest, scan_file, scan_paths
 
 HONEST = pickle.dumps({"weights": list(range(100))})

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan import scan_file
 
 

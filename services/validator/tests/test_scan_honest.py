@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan import dispatch, scan_file
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 

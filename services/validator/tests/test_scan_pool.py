@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import scan_file, scan_paths
 from vallum_validator.scan.pool import Pool
 

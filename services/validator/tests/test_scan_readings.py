@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan.containers.frames import MAX_WINDOW
 from vallum_validator.scan.files import scan_file
 

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.ensemble import RandomForestClassifier
 
 from vallum_common.errors import Unavailable
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.sandbox import child, process
 from vallum_validator.sandbox.isolation import FULL_LANDLOCK_ABI, kernel_landlock_abi
 from vallum_validator.scan import reference, scan_file

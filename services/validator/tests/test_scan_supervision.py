@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vallum_validator.domain import Finding, ScanVerdict
+from vallum_validator.domain.findings import Finding, ScanVerdict
 from vallum_validator.sandbox.isolation import kernel_landlock_abi
 from vallum_validator.scan import Limits, scan_file
 from vallum_validator.scan.confinement import private_bytes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan import scan_file
 
 HONEST = {path.stem: path.read_text() for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}

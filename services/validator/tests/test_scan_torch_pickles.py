@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vallum_validator.domain import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import scan_file
 
 from .corpus.assembly import Call, Name, push, stream, text

@@ -17,16 +17,16 @@ from vallum_common.testing import FakeClock
 from vallum_local.identity import load_or_create_key
 from vallum_validator import main
 from vallum_validator.config import Config
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     Assessment,
     Outcome,
     ReportState,
-    ScanVerdict,
     Step,
     Submission,
     SubmittedFile,
 )
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.service import MAX_ATTEMPTS, MAX_WAIT, Validation
 
 from .fakes import ASSESSMENT, DIGEST, SUBMISSION, MemoryArtifacts, MemoryMeasurer, MemoryStore

@@ -16,7 +16,7 @@ from vallum_validator.checks.intervals import (
     wilson,
 )
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, log_evidence, outcome_below
-from vallum_validator.domain import Interval, Outcome
+from vallum_validator.domain.evidence import Interval, Outcome
 
 counts = st.integers(1, 400).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials)))
 

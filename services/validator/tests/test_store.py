@@ -18,16 +18,8 @@ from vallum_common.database import Database, migrate
 from vallum_common.database.tables import outbox
 from vallum_common.testing import START, SequentialIds
 from vallum_validator import main, store, wire
-from vallum_validator.domain import (
-    Finding,
-    Isolation,
-    Report,
-    ReportState,
-    Severity,
-    Submission,
-    SubmittedFile,
-    Validated,
-)
+from vallum_validator.domain.evidence import Isolation, Report, ReportState, Submission, SubmittedFile, Validated
+from vallum_validator.domain.findings import Finding, Severity
 from vallum_validator.service import Store
 from vallum_validator.store import Codec, SqlStore
 

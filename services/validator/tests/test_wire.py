@@ -18,22 +18,17 @@ from vallum_common.bundle import parse_manifest
 from vallum_common.errors import Invalid
 from vallum_common.testing import START, SequentialIds
 from vallum_validator import wire
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     Assessment,
     CheckResult,
     Evidence,
     FeatureBaseline,
-    FileReport,
-    Finding,
     Interval,
     Isolation,
     Outcome,
     Report,
     ReportState,
-    ScanReport,
-    ScanVerdict,
-    Severity,
     SignatureMethod,
     SignatureOutcome,
     SignatureReport,
@@ -41,6 +36,7 @@ from vallum_validator.domain import (
     SubmittedFile,
     Validated,
 )
+from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 
 from .fakes import ASSESSMENT, DIGEST, MANIFEST, SUBMISSION
 

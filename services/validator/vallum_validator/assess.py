@@ -22,18 +22,16 @@ from vallum_common.errors import Invalid, VallumError
 from vallum_validator.baseline import baseline_of
 from vallum_validator.checks import run_check
 from vallum_validator.checks.thresholds import Thresholds
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     NOT_LOOKED_AT,
     Assessment,
     CheckResult,
     FeatureBaseline,
-    FileReport,
     Outcome,
-    ScanReport,
-    ScanVerdict,
     SignatureReport,
 )
+from vallum_validator.domain.findings import FileReport, ScanReport, ScanVerdict
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.opened import Artifact, Data, Holding, OpenedModel, open_model, read_data
 from vallum_validator.scan import rules_digest, scan_file

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum_common.bundle import Feature
-from vallum_validator.domain import FeatureBaseline
+from vallum_validator.domain.evidence import FeatureBaseline
 from vallum_validator.table import Column, Predictions, Table, categories, is_text
 
 BINS: Final = 10

@@ -22,7 +22,7 @@ from vallum_common.rpc.client import connect, token_file
 from vallum_validator import stream, wire
 from vallum_validator.checks.thresholds import load_thresholds
 from vallum_validator.config import Config
-from vallum_validator.domain import Evidence, Report
+from vallum_validator.domain.evidence import Evidence, Report
 from vallum_validator.grpc_api.registry import RegistryArtifacts
 from vallum_validator.grpc_api.servicer import ValidatorServicer
 from vallum_validator.measure.process import ProcessMeasurer

@@ -17,18 +17,13 @@ import structlog
 from vallum_common.bundle import MANIFEST_NAME, parse_manifest
 from vallum_common.clock import Clock
 from vallum_common.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     CHECK_NAMES,
     Assessment,
     CheckResult,
-    FileReport,
-    Finding,
     Outcome,
     Report,
     ReportState,
-    ScanReport,
-    ScanVerdict,
-    Severity,
     SignatureOutcome,
     SignatureReport,
     Step,
@@ -36,6 +31,7 @@ from vallum_validator.domain import (
     SubmittedFile,
     Validated,
 )
+from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 
 MAX_ATTEMPTS: Final = 3
 """A submission during which the validator itself died so often is measured no more: it may be what kills it."""

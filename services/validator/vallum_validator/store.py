@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from vallum_common.bus.event import Event
 from vallum_common.database import Database, Transaction
-from vallum_validator.domain import Evidence, Report, ReportState, Submission, SubmittedFile, Validated
+from vallum_validator.domain.evidence import Evidence, Report, ReportState, Submission, SubmittedFile, Validated
 
 metadata: Final = sa.MetaData()
 

@@ -17,22 +17,17 @@ from vallum.validator.v1 import events_pb2, evidence_pb2, validator_service_pb2
 from vallum_common.bus.event import Event
 from vallum_common.clock import Ids
 from vallum_common.errors import Invalid
-from vallum_validator.domain import (
+from vallum_validator.domain.evidence import (
     NOT_LOOKED_AT,
     Assessment,
     CheckResult,
     Evidence,
     FeatureBaseline,
-    FileReport,
-    Finding,
     Interval,
     Isolation,
     Outcome,
     Report,
     ReportState,
-    ScanReport,
-    ScanVerdict,
-    Severity,
     SignatureMethod,
     SignatureOutcome,
     SignatureReport,
@@ -41,6 +36,7 @@ from vallum_validator.domain import (
     SubmittedFile,
     Validated,
 )
+from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 
 
 def submission_from(message: registry_pb2.ModelSubmitted, *, traceparent: str) -> Submission:

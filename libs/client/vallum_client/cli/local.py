@@ -124,7 +124,7 @@ def run_checks(
     from vallum_local.services import default_policies
     from vallum_validator.assess import Progress, assess, seed_of
     from vallum_validator.checks.thresholds import load_thresholds
-    from vallum_validator.domain import CHECK_NAMES
+    from vallum_validator.domain.evidence import CHECK_NAMES
     from vallum_validator.wire import check_message, scan_message
 
     only = tuple(check or CHECK_NAMES)

@@ -19,7 +19,7 @@ from vallum_client.cli.exits import Exit, visible
 from vallum_common.errors import Invalid
 
 if TYPE_CHECKING:
-    from vallum_validator.domain import FileReport, ScanReport
+    from vallum_validator.domain.findings import FileReport, ScanReport
 
 _FORMATS: Final = ("table", "json", "sarif")
 _EXITS: Final = {"CLEAN": Exit.GOOD, "MALICIOUS": Exit.NO, "UNKNOWN": Exit.COULD_NOT_TELL}

@@ -31,7 +31,7 @@ def verify(
     from vallum_common.bundle import open_bundle
     from vallum_common.clock import SystemClock
     from vallum_local.services import default_policies
-    from vallum_validator.domain import SignatureOutcome
+    from vallum_validator.domain.evidence import SignatureOutcome
     from vallum_validator.provenance import load_publishers, verify_signature
     from vallum_validator.scan import scan_file
     from vallum_validator.wire import signature_message

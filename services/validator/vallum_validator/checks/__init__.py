@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 from vallum_common.errors import Invalid, VallumError
 from vallum_validator.checks import fairness, privacy, robustness, transparency
 from vallum_validator.checks.thresholds import Thresholds, load_thresholds
-from vallum_validator.domain import CheckResult, Outcome
+from vallum_validator.domain.evidence import CheckResult, Outcome
 from vallum_validator.table import Subject
 
 __all__ = ["CHECKS", "Thresholds", "load_thresholds", "run_check"]

@@ -21,7 +21,7 @@ from vallum_validator.checks.space import Space
 from vallum_validator.checks.thresholds import Robustness
 from vallum_validator.checks.trees import certified_radius
 from vallum_validator.checks.truth import Labelled
-from vallum_validator.domain import Detail
+from vallum_validator.domain.evidence import Detail
 
 CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Radii at which the curves are told, in spans; they decide nothing."""

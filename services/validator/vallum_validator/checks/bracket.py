@@ -20,7 +20,7 @@ from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.space import Matrix, build_space
 from vallum_validator.checks.truth import Labelled
-from vallum_validator.domain import Detail
+from vallum_validator.domain.evidence import Detail
 
 
 @dataclass(frozen=True, slots=True)

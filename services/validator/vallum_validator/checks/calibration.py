@@ -16,7 +16,7 @@ from scipy import stats
 from vallum_validator.checks.groups import Family
 from vallum_validator.checks.intervals import Floats
 from vallum_validator.checks.truth import Labelled
-from vallum_validator.domain import Interval
+from vallum_validator.domain.evidence import Interval
 
 _BINS: Final = 10
 """Of equal width, as Guo et al. 2017 use for the expected calibration error."""

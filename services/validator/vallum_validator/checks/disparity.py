@@ -18,7 +18,7 @@ from scipy import stats
 
 from vallum_validator.checks.groups import Confusion, Counts
 from vallum_validator.checks.intervals import Floats, difference_bounds, ratio_bounds, wilson
-from vallum_validator.domain import Interval, Outcome
+from vallum_validator.domain.evidence import Interval, Outcome
 
 _POWER = 0.8
 """Convention for "would have been found" (Cohen 1988)."""

@@ -11,7 +11,7 @@ from sklearn.tree import DecisionTreeClassifier
 from vallum_validator.checks.intervals import Floats, clopper_pearson
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.truth import Labelled, codes
-from vallum_validator.domain import Interval
+from vallum_validator.domain.evidence import Interval
 from vallum_validator.table import Predictions, Predictor, Table
 
 _ROWS_PER_CALL = 50_000

@@ -20,7 +20,7 @@ from vallum_validator.checks.groups import Confusion, Counts, Family, confusion,
 from vallum_validator.checks.resampling import simultaneous_confidence
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.truth import Labelled, labelled, runnable
-from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
+from vallum_validator.domain.evidence import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import Subject
 
 NAME = "bias_fairness"

@@ -20,7 +20,7 @@ from vallum_validator.checks.membership import attack
 from vallum_validator.checks.references import OwnKind, References, Rows, chance_of, teach, train_references
 from vallum_validator.checks.space import Matrix, Space
 from vallum_validator.checks.truth import Labelled, codes
-from vallum_validator.domain import Detail
+from vallum_validator.domain.evidence import Detail
 from vallum_validator.table import Parameter, Predictions, Predictor, QueryLedger, Table, Trainer
 
 COPIES: Final = 9

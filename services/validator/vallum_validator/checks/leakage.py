@@ -15,7 +15,7 @@ from scipy import stats
 
 from vallum_validator.checks.intervals import area_bounds, area_under_curve, clopper_pearson
 from vallum_validator.checks.membership import Scores
-from vallum_validator.domain import Detail, Interval
+from vallum_validator.domain.evidence import Detail, Interval
 
 RATES = (0.001, 0.01, 0.1)
 """False positive rates looked at: 0.1 % and 1 % as Carlini et al. 2022 ask, 10 % where rows are too few for those."""

@@ -10,7 +10,7 @@ from scipy import stats
 
 from vallum_validator.checks.intervals import Floats, area_bounds, area_under_curve
 from vallum_validator.checks.truth import Labelled
-from vallum_validator.domain import Interval
+from vallum_validator.domain.evidence import Interval
 
 _DRAWS = 1_000
 _SPELLINGS = {

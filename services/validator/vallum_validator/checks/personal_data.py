@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum_validator.domain import CheckResult, Detail, Outcome
+from vallum_validator.domain.evidence import CheckResult, Detail, Outcome
 from vallum_validator.personal import find
 from vallum_validator.table import Column, Subject, Table
 

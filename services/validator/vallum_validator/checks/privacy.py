@@ -22,7 +22,7 @@ from vallum_validator.checks.same_source import one_source
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.space import build_space
 from vallum_validator.checks.truth import Labelled, labelled, part
-from vallum_validator.domain import CheckResult, Detail, Outcome
+from vallum_validator.domain.evidence import CheckResult, Detail, Outcome
 from vallum_validator.table import Subject, Trainer
 
 NAME = "data_privacy"

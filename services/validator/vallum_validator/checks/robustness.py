@@ -26,7 +26,7 @@ from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
 from vallum_validator.checks.space import Matrix, Space, build_space
 from vallum_validator.checks.truth import Labelled, labelled
-from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
+from vallum_validator.domain.evidence import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import PredictionFailed, Predictor, Subject
 
 NAME = "adversarial_robustness"

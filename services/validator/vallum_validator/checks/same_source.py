@@ -16,7 +16,7 @@ from vallum_common.errors import Invalid
 from vallum_validator.checks.intervals import area_bounds, clopper_pearson
 from vallum_validator.checks.references import Rows
 from vallum_validator.checks.thresholds import Privacy
-from vallum_validator.domain import Detail, Interval
+from vallum_validator.domain.evidence import Detail, Interval
 
 _BLIND_FEATURES: Final = 64
 """Features the blind model looks at for each split; more only cost time."""

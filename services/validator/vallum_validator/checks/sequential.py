@@ -14,7 +14,7 @@ import numpy as np
 from scipy import optimize, special
 
 from vallum_validator.checks.intervals import clopper_pearson
-from vallum_validator.domain import Interval, Outcome
+from vallum_validator.domain.evidence import Interval, Outcome
 
 _TINY = 1e-300
 _PRIOR = 0.5

@@ -18,7 +18,7 @@ from vallum_validator.checks.explanation import importances, surrogate
 from vallum_validator.checks.performance import LOWER_IS_BETTER, Measured, canonical_metric, measure
 from vallum_validator.checks.shapley import Explanation, explain
 from vallum_validator.checks.truth import Labelled, labelled
-from vallum_validator.domain import CheckResult, Detail, Interval, Outcome
+from vallum_validator.domain.evidence import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import Subject
 
 NAME = "transparency"

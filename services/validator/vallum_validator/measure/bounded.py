@@ -13,18 +13,8 @@ import structlog
 
 from vallum_common.errors import Invalid
 from vallum_validator import wire
-from vallum_validator.domain import (
-    Assessment,
-    CheckResult,
-    FeatureBaseline,
-    FileReport,
-    Finding,
-    Outcome,
-    ScanReport,
-    ScanVerdict,
-    Severity,
-    SignatureReport,
-)
+from vallum_validator.domain.evidence import Assessment, CheckResult, FeatureBaseline, Outcome, SignatureReport
+from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 from vallum_validator.scan.rules import RULES
 
 MAX_BYTES: Final = 880_000

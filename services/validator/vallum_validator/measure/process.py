@@ -21,7 +21,8 @@ from google.protobuf.message import DecodeError
 from vallum.validator.v1 import events_pb2, evidence_pb2
 from vallum_common.errors import Invalid
 from vallum_validator import wire
-from vallum_validator.domain import Assessment, FileReport, ScanReport, Step, SubmittedFile
+from vallum_validator.domain.evidence import Assessment, Step, SubmittedFile
+from vallum_validator.domain.findings import FileReport, ScanReport
 from vallum_validator.measure.bounded import bounded, bounded_check, bounded_scan, bounded_signature
 from vallum_validator.service import no_evidence
 

@@ -13,7 +13,7 @@ import logging
 
 from vallum_common.bundle import MANIFEST_NAME, Bundle, Role
 from vallum_common.errors import Invalid
-from vallum_validator.domain import SignatureOutcome, SignatureReport
+from vallum_validator.domain.evidence import SignatureOutcome, SignatureReport
 from vallum_validator.provenance.coverage import scope_of
 from vallum_validator.provenance.envelope import (
     MAX_SIGNATURE_BYTES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from vallum_common.bundle import MANIFEST_NAME
-from vallum_validator.domain import SignatureScope
+from vallum_validator.domain.evidence import SignatureScope
 from vallum_validator.provenance.envelope import WHOLE, SignatureInvalid
 
 

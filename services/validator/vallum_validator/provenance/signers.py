@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from vallum_validator.domain import SignatureMethod
+from vallum_validator.domain.evidence import SignatureMethod
 from vallum_validator.provenance.envelope import Envelope, SignatureInvalid, SignatureUnknown, decoded
 from vallum_validator.provenance.publishers import CURVES, CertificateRoot, Publisher, Publishers, key_id
 

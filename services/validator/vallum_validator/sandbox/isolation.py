@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vallum_common.errors import Unavailable
-from vallum_validator.domain import Isolation
+from vallum_validator.domain.evidence import Isolation
 
 FULL_LANDLOCK_ABI: Final = 6
 """The first that keeps signals and abstract sockets inside. Source: Linux, Documentation/userspace-api/landlock.rst."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from vallum_common.bundle import Manifest, Role, Task
 from vallum_common.errors import Invalid, VallumError
-from vallum_validator.domain import Isolation
+from vallum_validator.domain.evidence import Isolation
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.predictor import RUNNABLE_FORMATS, SandboxPredictor
 from vallum_validator.sandbox.process import Worker

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
-from vallum_validator.domain import Isolation
+from vallum_validator.domain.evidence import Isolation
 from vallum_validator.sandbox.child import Limits, launch
 from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
 from vallum_validator.sandbox.isolation import check_held, confinement_for, kernel_landlock_abi

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vallum_common.errors import Exhausted
-from vallum_validator.domain import Finding, ScanVerdict
+from vallum_validator.domain.findings import Finding, ScanVerdict
 from vallum_validator.scan.rules import RULES
 
 MAX_SHOWN: Final = 120

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from vallum_common.errors import Invalid
-from vallum_validator.domain import FileReport, ScanReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, ScanReport, ScanVerdict
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 from vallum_validator.scan.dispatch import inspect

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
-from vallum_validator.domain import FileReport, Finding, ScanVerdict
+from vallum_validator.domain.findings import FileReport, Finding, ScanVerdict
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.rules import RULES
 

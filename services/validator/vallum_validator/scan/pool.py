@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from vallum_validator.domain import FileReport, Finding, ScanVerdict, Severity
+from vallum_validator.domain.findings import FileReport, Finding, ScanVerdict, Severity
 from vallum_validator.scan.confinement import end_with, signals_held
 from vallum_validator.scan.rules import RULES
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vallum_common.errors import Exhausted, Invalid, Unavailable
-from vallum_validator.domain import Finding
+from vallum_validator.domain.findings import Finding
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits, shown
 from vallum_validator.scan.formats import gguf, hdf5, onnx, safetensors, skops

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vallum_validator.domain import ScanVerdict, Severity
+from vallum_validator.domain.findings import ScanVerdict, Severity
 
 _CLEAN, _MALICIOUS, _UNKNOWN = ScanVerdict.CLEAN, ScanVerdict.MALICIOUS, ScanVerdict.UNKNOWN
 _INFO, _LOW, _MEDIUM, _HIGH, _CRITICAL = (

@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
-from vallum_validator.domain import FileReport, Finding, ScanReport, ScanVerdict, Severity
+from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 from vallum_validator.scan.rules import RULES, Rule
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from vallum_common.errors import Invalid
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan.confinement import confine, signals_held
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 from vallum_validator.scan.dispatch import inspect

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vallum_validator.domain import Finding
+from vallum_validator.domain.findings import Finding
 from vallum_validator.scan.context import Context
 
 LICENCE: Final = "metadata.licence"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vallum_common.errors import Exhausted, Invalid
-from vallum_validator.domain import ScanVerdict
+from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, Ledger
 from vallum_validator.scan.pickled.arrays import WRAPPER, array_skipper

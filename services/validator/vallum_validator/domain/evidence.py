@@ -1,4 +1,5 @@
-"""What the validator knows: findings of a scan, results of the four checks, and the evidence they form together.
+"""What the validator knows: results of the four checks and of the signature, and the evidence that they form with the
+scan.
 
 Values and pure rules only. Nothing here says whether a model may be released: that is policy, which compliance holds.
 """
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from vallum_validator.domain.findings import FileReport, ScanReport
 
 if TYPE_CHECKING:
     from vallum_common.bundle import Manifest  # pydantic with it, which a scan can do without
@@ -26,85 +29,6 @@ class Outcome(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
-
-
-class ScanVerdict(StrEnum):
-    """What static analysis can say of bytes. CLEAN means every byte was accounted for; UNKNOWN is not CLEAN."""
-
-    CLEAN = "CLEAN"
-    MALICIOUS = "MALICIOUS"
-    UNKNOWN = "UNKNOWN"
-
-
-class Severity(StrEnum):
-    """How much a finding matters, in the words SARIF and the SOC use."""
-
-    INFO = "INFO"
-    LOW = "LOW"
-    MEDIUM = "MEDIUM"
-    HIGH = "HIGH"
-    CRITICAL = "CRITICAL"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing the scan saw.
-
-    Args:
-        rule: stable rule id, e.g. `pickle.global-denied`.
-        severity: how much it matters.
-        member: path inside the container, `""` for the file itself; nested members are joined by `!/`.
-        offset: byte offset inside the member, `None` where it has no place.
-        message: what was seen, with the value.
-    """
-
-    rule: str
-    severity: Severity
-    member: str
-    offset: int | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileReport:
-    """The scan of one file.
-
-    Args:
-        path: as the caller named it.
-        sha256: hex digest of the bytes that were scanned.
-        size_bytes: how many bytes were scanned.
-        format: what the content is (`onnx`, `pickle`, `joblib`, `skops`, …), `unknown` where nothing matched.
-        verdict: three-valued.
-        findings: in order of offset.
-    """
-
-    path: str
-    sha256: str
-    size_bytes: int
-    format: str
-    verdict: ScanVerdict
-    findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ScanReport:
-    """The scan of all files of a submission.
-
-    Args:
-        files: one report each.
-        rules_digest: hex SHA-256 of the allow-lists and the scanner in force, so that a verdict can be repeated.
-    """
-
-    files: tuple[FileReport, ...]
-    rules_digest: str
-
-    @property
-    def verdict(self) -> ScanVerdict:
-        """The worst of the files: MALICIOUS over UNKNOWN over CLEAN; nothing scanned is UNKNOWN."""
-        verdicts = {report.verdict for report in self.files}
-        if ScanVerdict.MALICIOUS in verdicts:
-            return ScanVerdict.MALICIOUS
-        return ScanVerdict.CLEAN if verdicts == {ScanVerdict.CLEAN} else ScanVerdict.UNKNOWN
 
 
 class SignatureOutcome(StrEnum):

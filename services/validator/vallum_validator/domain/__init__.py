@@ -1,0 +1,1 @@
+"""What the validator knows: values and pure rules."""
