@@ -54,7 +54,7 @@ allowlists: setup ## allow-lists from the wheels in WHEELS=folder, signed with K
 	@$(PY) -m vallum_validator.scan.allowlist sign --key $(KEY)
 
 bench: setup     ## every number in the README
-	@for f in bench/*.py; do $(PY) $$f; done
+	@for f in bench/[!_]*.py; do $(PY) $$f || exit; done
 
 clean:           ## remove .venv and what the tools left
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,9 +1,10 @@
 """How good and how fast the four checks are, beside the libraries one would otherwise use, on the same models.
 
-    .venv/bin/python bench/checks.py [--peers PYTHON] [--samples N]
+    .venv/bin/python bench/checks.py [--only PART …] [--samples N] [--peers PYTHON | --answers FILE | --alone]
 
-`--peers` names an interpreter with ART, fairlearn and veritas (see `checks_peers.py`); without it only our own
-figures are printed. `--samples` is how many rows ART's HopSkipJump gets per cell: it needs seconds for each.
+The peers are ART, fairlearn and veritas, installed from the package index into an environment that goes with the run;
+`--peers` names an interpreter that has them already, `--answers` a file that keeps what they said, `--alone` leaves
+them out. `--samples` is how many rows ART's HopSkipJump gets per cell: it needs seconds for each.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import json
 import os
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ import joblib
 import numpy as np
 import onnxruntime
 import pandas as pd
-from checks_models import (
+from _checks_models import (
     ADULT_MODELS,
     ADULT_NUMBERS,
     CELLS,
@@ -70,6 +73,14 @@ from vallum_validator.sandbox.trainer import SandboxTrainer
 from vallum_validator.table import Subject, Table
 
 HERE = Path(__file__).parent
+PEERS = (
+    "adversarial-robustness-toolbox==1.20.1",
+    "packaging",  # which ART imports and does not declare
+    "fairlearn==0.15.0",
+    "dtai-veritas==0.3.1",
+    "pyarrow",
+    *(f"{name}=={version(name)}" for name in ("scikit-learn", "numpy", "pandas")),  # or the models differ
+)
 THRESHOLDS = load_thresholds(HERE.parent / "policies" / "thresholds.yaml")
 ROWS = 100
 QUERIES = 5_000
@@ -81,6 +92,7 @@ def main() -> None:
     """Print every figure."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--peers", help="a Python interpreter with ART, fairlearn and veritas")
+    arguments.add_argument("--alone", action="store_true", help="without the peers")
     arguments.add_argument("--samples", type=int, default=12)
     arguments.add_argument(
         "--only", choices=sorted(PARTS), action="append", help="print this part alone; may be repeated"
@@ -88,11 +100,12 @@ def main() -> None:
     arguments.add_argument("--answers", type=Path, help="read the peers' answers from here instead of measuring them")
     chosen = arguments.parse_args()
     warnings.filterwarnings("ignore", message="Stochastic Optimizer")
-    peers = _peers(chosen.peers, chosen.samples, chosen.answers)
-    for name, (title, part) in PARTS.items():
-        if not chosen.only or name in chosen.only:
-            print(f"\n{title}")
-            part(peers)
+    parts = chosen.only or [*PARTS]
+    peers = [] if chosen.alone else _peers(chosen.peers, chosen.answers, [str(chosen.samples), *parts])
+    for name in parts:
+        title, part = PARTS[name]
+        print(f"\n{title}")
+        part(peers)
 
 
 def nearest(peers: Sequence[Mapping[str, Any]]) -> None:
@@ -450,19 +463,35 @@ def _converted(model: Any, rows: np.ndarray) -> Callable[[np.ndarray], np.ndarra
     return ask if same else model.predict_proba
 
 
-def _peers(interpreter: str | None, samples: int, answers: Path | None) -> list[dict[str, Any]]:
+def _peers(interpreter: str | None, answers: Path | None, asked: Sequence[str]) -> list[dict[str, Any]]:
     if answers:
         told = answers.read_text()
-    elif interpreter:
-        command = [interpreter, str(HERE / "checks_peers.py"), str(samples)]
-        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    else:
+        with _environment(interpreter) as python:
+            if python is None:
+                print("the peers could not be installed, and are left out\n")
+                return []
+            command = [python, HERE / "_checks_peers.py", *asked]
+            finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if finished.returncode:
             print(f"the peers stopped with exit code {finished.returncode}; what they said before it is shown")
         told = finished.stdout
-    else:
-        print("peers not measured: give --peers an interpreter that has them\n")
-        told = ""
     return [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+
+
+@contextlib.contextmanager
+def _environment(interpreter: str | None) -> Iterator[str | Path | None]:
+    """An interpreter that has the peers: the one that was named, or one made for the run; `None` where that fails."""
+    if interpreter:
+        yield interpreter
+        return
+    uv = Path(sys.executable).parent / "uv"
+    with tempfile.TemporaryDirectory() as home:
+        python = Path(home) / "bin" / "python"
+        make = (uv, "venv", "--quiet", "--clear", "--python", sys.executable, home)
+        fill = (uv, "pip", "install", "--quiet", "--python", python, *PEERS)
+        failed = any(subprocess.run(step, check=False).returncode for step in (make, fill))
+        yield None if failed else python
 
 
 PARTS: Mapping[str, tuple[str, Callable[[Sequence[Mapping[str, Any]]], None]]] = {

@@ -1,8 +1,6 @@
-"""What the peers measure on the same models: ART 1.20.1, fairlearn 0.15.0, veritas 0.3.1. Run by `checks.py`.
+"""What the peers measure on the same models: ART, fairlearn and veritas, in an interpreter that has them.
 
-Their packages are not among ours; `checks.py --peers PYTHON` names an interpreter that has them
-(`pip install adversarial-robustness-toolbox==1.20.1 packaging fairlearn==0.15.0 dtai-veritas==0.3.1
-scikit-learn==1.9.1 pandas pyarrow`). Answers go to standard output, one JSON document a line.
+`checks.py` runs it, and names the versions. Answers go to standard output, one JSON document a line.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from checks_models import (
+from _checks_models import (
     ADULT_FIXED,
     ADULT_MODELS,
     ADULT_NUMBERS,
@@ -233,18 +231,14 @@ def tell(what: str, **figures: object) -> None:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    try:
-        import art  # noqa: F401
-    except ImportError:
-        print("bench/checks_peers.py: ART is not installed here; bench/checks.py --peers PYTHON runs it")
-        sys.exit(0)
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 12
-    if sys.argv[2:] == ["membership"]:
+    samples, *parts = sys.argv[1:]
+    if "fairness" in parts:
+        fairness()
+    if "membership" in parts:
         membership()
-        sys.exit(0)
-    fairness()
-    membership()
-    exact_distances("breast-cancer", 20)
-    exact_distances("digits", 12)
-    feasible(20)
-    hop_skip_jump(count)
+    if "nearest" in parts:
+        exact_distances("breast-cancer", 20)
+        exact_distances("digits", 12)
+        hop_skip_jump(int(samples))
+    if "feasible" in parts:
+        feasible(20)
