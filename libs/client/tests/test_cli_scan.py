@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -251,7 +252,11 @@ class TestNeverByAccident:
         spool.mkdir()
         files = sorted(models.glob("slow*"))
         with subprocess.Popen(
-            [*VALLUM, *files], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(spool)}
+            [*VALLUM, *files],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(spool)},
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
         ) as process:
             parent = psutil.Process(process.pid)
             until = time.monotonic() + 60
