@@ -24,6 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
+from . import markup
+
 _SLOW: Final = frozenset(
     {"GaussianProcessClassifier", "LatentDirichletAllocation", "MiniBatchDictionaryLearning", "DictionaryLearning"}
 )
@@ -95,6 +97,8 @@ def honest_files(*, estimators: bool = True) -> Iterator[tuple[str, bytes]]:
     yield "lightgbm.txt", str(_booster().model_to_string()).encode()
     yield "xgboost.json", bytes(_xgboost().save_raw("json"))
     yield "xgboost.ubj", bytes(_xgboost().save_raw("ubj"))
+    for name, (_, text) in markup.HONEST.items():
+        yield name, text.encode()
 
 
 def _booster() -> Any:

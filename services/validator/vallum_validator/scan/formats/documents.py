@@ -53,7 +53,7 @@ def inspect_text(data: memoryview, context: Context) -> str:
             return inspect_config(load_json(data), context)
         except NotJson:
             pass  # a log may begin like this, too, and so may YAML
-    if is_xml(head):
+    if is_xml(data):
         return inspect_xml(data, context)
     _yaml(data, context)
     _prose(str(data[:_LOOKED_AT], "utf-8", "replace"), context)

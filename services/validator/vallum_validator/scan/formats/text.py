@@ -14,13 +14,21 @@ from vallum_validator.scan.context import shown
 _MAX_JSON: Final = 128 * 1024**2
 _BLOCK: Final = 1024**2
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROL_CHARACTER: Final = re.compile(str(_CONTROL.pattern, "ascii"))
+_DECLARED: Final = re.compile(
+    rb"<\?xml\s[^>]{0,200}\bencoding\s*=\s*[\"'](iso-8859-\d{1,2}|windows-125\d)[\"']", re.IGNORECASE
+)
+"""XML in one byte for each character, all of which have ASCII in the place of ASCII."""
 
 
 def is_text(data: memoryview) -> bool:
-    """Whether all of it is UTF-8 (or UTF-16 with a mark) without control characters."""
+    """Whether all of it is UTF-8 (or UTF-16 with a mark, or XML that declares Latin) without control characters."""
     if bytes(data[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return _decodes(data, "utf-16")
-    return _CONTROL.search(data) is None and _decodes(data, "utf-8")
+        # UTF-32 has the same mark, and zeros between its letters.
+        return _decodes(data, "utf-16", refused=_CONTROL_CHARACTER)
+    if _CONTROL.search(data) is not None:
+        return False
+    return _decodes(data, "utf-8") or (_DECLARED.match(data) is not None and _decodes(data, _declared(data)))
 
 
 def as_utf8(data: memoryview) -> memoryview:
@@ -29,15 +37,29 @@ def as_utf8(data: memoryview) -> memoryview:
         if len(data) > _MAX_JSON:
             raise Exhausted(f"UTF-16 text of {len(data)} bytes, {_MAX_JSON} at most are read")
         return memoryview(str(data, "utf-16").encode("utf-8", "surrogatepass"))
+    if _DECLARED.match(data) and not _decodes(data, "utf-8"):
+        if len(data) > _MAX_JSON:
+            raise Exhausted(f"XML in {_declared(data)} of {len(data)} bytes, {_MAX_JSON} at most are read")
+        return memoryview(str(data, _declared(data)).encode())
     mark = len(codecs.BOM_UTF8)
     return data[mark:] if bytes(data[:mark]) == codecs.BOM_UTF8 else data
 
 
-def _decodes(data: memoryview, encoding: str) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)()
+def _declared(data: memoryview) -> str:
+    found = _DECLARED.match(data)
+    return str(found[1], "ascii") if found else "utf-8"
+
+
+def _decodes(data: memoryview, encoding: str, *, refused: re.Pattern[str] | None = None) -> bool:
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)()
+    except LookupError:
+        return False  # a number that no encoding has
     try:
         for start in range(0, len(data), _BLOCK):
-            decoder.decode(bytes(data[start : start + _BLOCK]))
+            text = decoder.decode(bytes(data[start : start + _BLOCK]))
+            if refused and refused.search(text):
+                return False
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
