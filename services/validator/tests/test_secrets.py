@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import h5py
@@ -19,9 +20,10 @@ import numpy as np
 import onnx
 import pytest
 import safetensors.numpy
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from vallum_validator.domain.findings import FileReport, ScanVerdict
+from vallum_validator.domain.findings import FileReport, Finding, ScanVerdict
 from vallum_validator.scan import scan_file
 from vallum_validator.scan.context import Budget, Context, Ledger, Limits
 from vallum_validator.scan.dispatch import inspect
@@ -231,3 +233,47 @@ def test_archive_members_are_searched(tmp_path: Path) -> None:
         archive.writestr("notes.md", f"x {TOKEN}\n")
     (finding,) = scan(tmp_path, buffer.getvalue(), "a.zip").findings
     assert (finding.rule, finding.member, finding.offset) == ("secret.found", "notes.md", 2)
+
+
+ARRAY: Mapping[str, Callable[[Path, NDArray[Any]], object]] = {
+    "a.npy": np.save,
+    "a.joblib": lambda path, array: joblib.dump([array], path),
+    "a.pkl": lambda path, array: path.write_bytes(pickle.dumps([array])),
+    "a.onnx": lambda path, array: path.write_bytes(numpy_model(array)),
+    "a.h5": lambda path, array: path.write_bytes(hdf5_of(array)),
+}
+
+
+def numpy_model(array: NDArray[Any]) -> bytes:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    node = helper.make_node("Relu", ["x"], ["y"])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([node], "g", [value], [out], [numpy_helper.from_array(array, "w")])
+    return bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    )
+
+
+def hdf5_of(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["a"] = array
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("size", [1 << 18, 1 << 20])
+@pytest.mark.parametrize("name", ARRAY)
+def test_small_integers_are_no_text(name: str, size: int, kind: str, tmp_path: Path) -> None:
+    """As characters of one, two or four bytes they read as digits and letters: ages, counts, indices of words."""
+    ARRAY[name](tmp_path / name, np.random.default_rng(3).integers(32, 91, size).astype(kind))
+    report = static(tmp_path / name)
+    assert report == []
+
+
+def static(path: Path) -> list[Finding]:
+    """What is found without the second reading, which says nothing of text and takes seconds."""
+    data = memoryview(path.read_bytes())
+    ledger = Ledger(100)
+    inspect(data, Context("", 0, ledger, Budget.of(Limits(), len(data)), inspect))
+    return ledger.findings

@@ -13,6 +13,7 @@ from typing import Final
 from vallum_common.errors import Exhausted
 from vallum_validator.domain.findings import Finding, ScanVerdict
 from vallum_validator.scan.rules import RULES
+from vallum_validator.scan.texts import Noted
 
 MAX_SHOWN: Final = 120
 """Characters of a hostile value that a message repeats."""
@@ -115,14 +116,14 @@ class Budget:
         expanded_bytes: that decompression may still produce.
         opcodes: of pickles that may still be followed.
         entries: of archives that may still be opened.
-        arrays: large constants of the pickle that is followed, as ranges; they are no text.
+        noted: what of the content that is inspected is no running text.
     """
 
     limits: Limits
     expanded_bytes: int
     opcodes: int
     entries: int
-    arrays: list[tuple[int, int]] = field(default_factory=list)
+    noted: Noted = field(default_factory=Noted)
 
     @classmethod
     def of(cls, limits: Limits, size_bytes: int) -> Budget:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from vallum_common.errors import Exhausted, Invalid
@@ -13,6 +12,7 @@ from vallum_validator.scan.extensions import check_extension
 from vallum_validator.scan.formats.hdf5 import MAGIC as HDF5_MAGIC
 from vallum_validator.scan.known import FORMATS, PICKLE, TEXT, ZIP, Format
 from vallum_validator.scan.pickled.streams import probe
+from vallum_validator.scan.texts import Noted
 
 _CONTAINERS: Final = frozenset({"zip", "tar", "compressed"})
 """Their members are searched for secrets, and not their own bytes."""
@@ -26,10 +26,19 @@ def inspect(data: memoryview, context: Context) -> str:
     Returns:
         the name of the format, `unknown` where nothing matches.
     """
+    budget = context.budget
+    outside, budget.noted = budget.noted, Noted()
+    try:
+        return _inspect(data, context)
+    finally:
+        budget.noted = outside
+
+
+def _inspect(data: memoryview, context: Context) -> str:
     if not len(data):
         context.report("file.empty", "there are no bytes")
         return "empty"
-    name, found = "unknown", None
+    name, found, read = "unknown", None, False
     try:
         found = next((entry for entry in FORMATS if entry.matches(data)), None) or _last_resort(data, context)
         if found is None:
@@ -40,28 +49,23 @@ def inspect(data: memoryview, context: Context) -> str:
         if found is not PICKLE:
             _look_for_pickle(data, context)
         _look_for_others(data, found, context)
-        context.budget.arrays.clear()
+        context.budget.noted = Noted()
         name = found.inspect(data, context)
+        read = True
     except Invalid as error:
         context.report("format.broken", f"{name}: {error.message}")
     except Exhausted as error:
         context.report("limit.reached", error.message)
-    if found is not None and found.name not in _CONTAINERS:
-        secrets.search(_text_of(data, found, context), context)
+    if found is TEXT:
+        secrets.search([(0, data)], context)
+    elif found is not None and found.name not in _CONTAINERS:
+        if read and found.notes_arrays:
+            secrets.search_around(data, context)
+        else:
+            secrets.search(secrets.ends(data), context)
     if context.depth:
         check_extension(context.member.rpartition("!/")[2], name, context)
     return name
-
-
-def _text_of(data: memoryview, found: Format, context: Context) -> Iterator[tuple[int, memoryview]]:
-    """What of the content may hold a credential: everything but arrays."""
-    if found is not TEXT:
-        yield from secrets.ends(data)
-    if found is TEXT or len(data) > secrets.WHOLE_BYTES:
-        try:
-            yield from found.text(data, context)
-        except (Invalid, Exhausted):
-            return  # what is broken has been reported, and is not CLEAN
 
 
 def _last_resort(data: memoryview, context: Context) -> Format | None:

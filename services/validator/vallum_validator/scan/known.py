@@ -1,30 +1,25 @@
-"""The formats that are known: how each is recognised, who looks into it, and what of it is text."""
+"""The formats that are known: how each is recognised, and who looks into it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vallum_validator.scan import secrets
 from vallum_validator.scan.containers.compressed import inspect_compressed, is_compressed
 from vallum_validator.scan.containers.packages import inspect_zip
 from vallum_validator.scan.containers.tar import inspect_tar, is_tar
 from vallum_validator.scan.context import Context
 from vallum_validator.scan.formats.documents import inspect_text
 from vallum_validator.scan.formats.gguf import MAGIC as GGUF_MAGIC
-from vallum_validator.scan.formats.gguf import head_of as gguf_head
 from vallum_validator.scan.formats.gguf import inspect_gguf
 from vallum_validator.scan.formats.hdf5 import MAGIC as HDF5_MAGIC
 from vallum_validator.scan.formats.hdf5 import inspect_hdf5
-from vallum_validator.scan.formats.hdf5 import text_of as hdf5_text
 from vallum_validator.scan.formats.numpy import MAGIC as NPY_MAGIC
 from vallum_validator.scan.formats.numpy import inspect_npy
 from vallum_validator.scan.formats.onnx import inspect_onnx, is_onnx
-from vallum_validator.scan.formats.onnx import text_of as onnx_text
 from vallum_validator.scan.formats.parquet import MAGIC as PARQUET_MAGIC
 from vallum_validator.scan.formats.parquet import inspect_parquet
-from vallum_validator.scan.formats.safetensors import head_of as safetensors_head
 from vallum_validator.scan.formats.safetensors import inspect_safetensors, is_safetensors
 from vallum_validator.scan.formats.sentencepiece import inspect_sentencepiece, is_sentencepiece
 from vallum_validator.scan.formats.tensorflow import (
@@ -35,7 +30,7 @@ from vallum_validator.scan.formats.tensorflow import (
     is_keras_metadata,
     is_saved_model,
 )
-from vallum_validator.scan.formats.text import as_utf8, is_text
+from vallum_validator.scan.formats.text import is_text
 from vallum_validator.scan.formats.tflite import inspect_tflite
 from vallum_validator.scan.formats.torch import inspect_torch_legacy, is_torch_legacy
 from vallum_validator.scan.formats.ubjson import inspect_ubjson, is_ubjson
@@ -53,13 +48,13 @@ class Format:
         name: used where the inspector cannot finish.
         matches: whether content has it, from the content alone.
         inspect: reports what it finds and returns the name of the format, which may be more precise.
-        text: the parts of large content that are no arrays, with their offsets.
+        notes_arrays: whether the inspector notes the arrays in the budget, so that the rest can be searched.
     """
 
     name: str
     matches: Matcher
     inspect: Inspector
-    text: Callable[[memoryview, Context], Iterable[tuple[int, memoryview]]] = lambda _data, _context: ()
+    notes_arrays: bool = True
 
 
 def _starts(*magics: bytes) -> Matcher:
@@ -68,10 +63,6 @@ def _starts(*magics: bytes) -> Matcher:
 
 def _at(offset: int, magic: bytes) -> Matcher:
     return lambda data: bytes(data[offset : offset + len(magic)]) == magic
-
-
-def _between_arrays(data: memoryview, context: Context) -> Iterator[tuple[int, memoryview]]:
-    return secrets.between(data, context.budget.arrays)
 
 
 def is_binary_pickle(data: memoryview) -> bool:
@@ -86,7 +77,7 @@ def _refused(name: str, matches: Matcher) -> Format:
         context.report("file.unsupported", f"{name} cannot be judged here")
         return name
 
-    return Format(name, matches, report)
+    return Format(name, matches, report, notes_arrays=False)
 
 
 _PROGRAMS: Final = (
@@ -108,21 +99,21 @@ def _program(_: memoryview, context: Context) -> str:
 
 ZIP: Final = Format("zip", _starts(b"PK\x03\x04", b"PK\x05\x06"), inspect_zip)
 """Readers of zip begin at the end, so content is this whatever it begins with."""
-PICKLE: Final = Format("pickle", is_binary_pickle, inspect_pickle, _between_arrays)
-TEXT: Final = Format("text", is_text, inspect_text, lambda data, _: [(0, as_utf8(data))])
+PICKLE: Final = Format("pickle", is_binary_pickle, inspect_pickle)
+TEXT: Final = Format("text", is_text, inspect_text)
 """Tried when nothing else matches: pickles of protocols 0 and 1 have no magic, and text has none either."""
 
 FORMATS: Final = (
-    Format("torch-legacy", is_torch_legacy, inspect_torch_legacy, _between_arrays),
+    Format("torch-legacy", is_torch_legacy, inspect_torch_legacy),
     PICKLE,
     ZIP,
     Format("npy", _starts(NPY_MAGIC), inspect_npy),
-    Format("gguf", _starts(GGUF_MAGIC), inspect_gguf, lambda data, _: [(0, gguf_head(data))]),
-    Format("hdf5", _starts(HDF5_MAGIC), inspect_hdf5, lambda data, _: hdf5_text(data)),
+    Format("gguf", _starts(GGUF_MAGIC), inspect_gguf),
+    Format("hdf5", _starts(HDF5_MAGIC), inspect_hdf5),
     Format("tflite", _at(4, b"TFL3"), inspect_tflite),
     Format("parquet", _starts(PARQUET_MAGIC), inspect_parquet),
     Format("compressed", is_compressed, inspect_compressed),
-    Format("program", _is_program, _program),
+    Format("program", _is_program, _program, notes_arrays=False),
     _refused("7z", _starts(b"7z\xbc\xaf\x27\x1c")),
     _refused("rar", _starts(b"Rar!\x1a\x07\0", b"Rar!\x1a\x07\x01\0")),
     _refused("cab", _starts(b"MSCF")),
@@ -140,8 +131,8 @@ FORMATS: Final = (
     _refused("property-list", _starts(b"bplist0")),
     _refused("pdf", _starts(b"%PDF-")),
     Format("tar", is_tar, inspect_tar),
-    Format("safetensors", is_safetensors, inspect_safetensors, lambda data, _: [(0, safetensors_head(data))]),
-    Format("onnx", is_onnx, inspect_onnx, lambda data, _: onnx_text(data)),
+    Format("safetensors", is_safetensors, inspect_safetensors),
+    Format("onnx", is_onnx, inspect_onnx),
     Format("saved-model", is_saved_model, inspect_saved_model),
     Format("sentencepiece", is_sentencepiece, inspect_sentencepiece),
     Format("fingerprint", is_fingerprint, inspect_fingerprint),

@@ -90,18 +90,22 @@ ELSEWHERE: Final = (
 
 _FIRST: Final = rb"[AGMSabdeghknprsxy][A-Za-z0-9][A-Za-z0-9._-]"
 """How any of the words begins: tried first, because it is told by three characters."""
-STARTS: Final = re.compile(
-    rb"(?:^|[^A-Za-z0-9_+/-])"
-    + _WORD
-    + rb"?(?="
-    + _FIRST
-    + rb")(?="
-    + b"|".join(prefix for _, prefix, _ in _WORDS)
-    + rb")"
-)
+_BEGINS: Final = rb"(?=" + _FIRST + rb")(?=" + b"|".join(prefix for _, prefix, _ in _WORDS) + rb")"
+STARTS: Final = re.compile(rb"(?:^|[^A-Za-z0-9_+/-])" + _WORD + rb"?" + _BEGINS)
 """Where a word may begin: behind what is no letter, or one further, for a length may stand before it."""
-WORDS: Final = b"|".join(b"(%s%s%s)" % (prefix, rest, _END) for _, prefix, rest in _WORDS)
+STARTS_IN_BINARY: Final = re.compile(rb"(?:^|[^A-Za-z0-9_+/-])" + _WORD + rb"{0,3}?" + _BEGINS)
+"""As above, among numbers: tag and length of a field, the kind of a value, may be letters."""
+_END_IN_BINARY: Final = rb"(?:(?!" + _WORD + rb"|=)|(?=" + _WORD + rb"{1,3}(?!" + _WORD + rb"|=)))"
+"""As `_END`, where the next field or opcode may begin with letters."""
+
+
+def _words(end: bytes) -> bytes:
+    return b"|".join(b"(%s%s%s)" % (prefix, rest, end) for _, prefix, rest in _WORDS)
+
+
+WORDS: Final = _words(_END)
 """A whole word; the number of the group that matched, less one, is the place in `NAMES`."""
+WORDS_IN_BINARY: Final = _words(_END_IN_BINARY)
 NAMES: Final = tuple(name for name, _, _ in _WORDS)
 PLACEHOLDER: Final = re.compile(
     rb"EXAMPLE|[xX]{6,}|\*{3,}|:(?:password|passwd|pass|pwd|secret|token|changeme|\.\.\.)@", re.IGNORECASE

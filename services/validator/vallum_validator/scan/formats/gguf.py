@@ -67,15 +67,11 @@ def inspect_gguf(data: memoryview, context: Context) -> str:
             message = f"{shown(tensor.name)} begins at {tensor.start}, the one before ends at {position}"
             context.report("gguf.layout", message, tensor.start)
         position = tensor.start + tensor.size
+        context.budget.noted.number(tensor.start, position)
     left = len(data) - position
     if not 0 <= left < alignment or any(data[position:]):
         context.report("gguf.layout", f"the tensors end at {position}, the file at {len(data)}", position)
     return "gguf"
-
-
-def head_of(data: memoryview) -> memoryview:
-    """The metadata and the list of tensors, without the tensors."""
-    return data[: _read(data)[2]]
 
 
 def inventory(data: memoryview) -> Iterator[str]:

@@ -31,10 +31,13 @@ from vallum_validator.scan.formats.hdf5_structure import (
 from vallum_validator.scan.formats.text import load_json
 from vallum_validator.scan.pickled.streams import inspect_pickle, probe
 from vallum_validator.scan.reader import Reader
+from vallum_validator.scan.texts import Noted
 
 __all__ = ["MAGIC", "inspect_hdf5", "inventory"]
 
-_VARIABLE: Final = 9
+_TEXT, _VARIABLE = 3, 9
+_NUMBERS: Final = frozenset({0, 1, 4, 8})
+"""Classes of types: integers, floats, bits, enumerations."""
 _BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 4, 5, 6})
 _VIRTUAL: Final = 3
 _PLACE_BYTES: Final = 16
@@ -80,14 +83,10 @@ def inspect_hdf5(data: memoryview, context: Context) -> str:
         for value in attribute.values:
             _look_into(value, context.enter(attribute.name or "an attribute"))
     _account(structure, context)
+    context.budget.noted = Noted()  # the pickles of attributes have noted what lies in those
+    for address, ranges in structure.held.items():
+        _note(structure, structure.objects[address], ranges, context)
     return "hdf5"
-
-
-def text_of(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The values of all attributes, and of the heaps that arrays of text refer to; each with the offset 0."""
-    structure = read_structure(data)
-    for attribute in _attributes(structure):
-        yield from ((0, value) for value in attribute.values)
 
 
 def inventory(data: memoryview) -> Iterator[str]:
@@ -112,6 +111,20 @@ def _judge(message: Message, address: int, context: Context) -> None:
                 context.report("file.unsupported", f"data is packed by the plug-in filter {number}", address)
     elif message.shared and message.kind in (DATATYPE, LAYOUT, FILTERS):
         context.report("file.unsupported", "a shared description cannot be judged here", address)
+
+
+def _note(structure: Structure, messages: list[Message], ranges: list[tuple[int, int]], context: Context) -> None:
+    """Note the data of a data set; texts of fixed length one by one, where they lie in one piece."""
+    kinds = [message.body for message in messages if message.kind == DATATYPE and not message.shared]
+    kind = kinds[0][0] & 15 if kinds else _TEXT
+    plain = len(ranges) == 1 and not any(message.kind == FILTERS for message in messages)
+    for start, end in ranges:
+        if kind in _NUMBERS:
+            context.budget.noted.number(start, end)
+        elif kind == _TEXT and kinds and plain:
+            context.budget.noted.typed("S", structure.data[start:end], Reader(kinds[0], 4).number("I"), start)
+        else:
+            context.budget.noted.constant(start, end)
 
 
 def _filters(reader: Reader) -> Iterator[int]:

@@ -67,6 +67,7 @@ class Structure:
         links: of all groups.
         ranges: bytes that are explained, in no order.
         unread: what is there and was not followed, in words.
+        held: address to those of them that are the data of a data set.
         heaps: address to the values of each global heap that was asked for.
     """
 
@@ -74,6 +75,7 @@ class Structure:
     objects: dict[int, list[Message]] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
     ranges: list[tuple[int, int]] = field(default_factory=list)
+    held: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
     heaps: dict[int, dict[int, memoryview]] = field(default_factory=dict)
     leaf_k: int = 4
@@ -117,7 +119,9 @@ def read_structure(data: memoryview) -> Structure:
                 structure.links.append(link)
                 pending.append(link.target)
             if message.kind == LAYOUT:
+                before = len(structure.ranges)
                 _claim_data(structure, message.body)
+                structure.held[address] = structure.ranges[before:]
     return structure
 
 

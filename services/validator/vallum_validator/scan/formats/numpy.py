@@ -40,16 +40,21 @@ def _array(data: memoryview, offset: int, context: Context) -> int:
     length = reader.number("H" if major == 1 else "I")
     if length > _MAX_HEADER:
         raise Invalid(f"the npy header has {length} bytes, {_MAX_HEADER} at most are read")
-    itemsize, objects, shape = _header(reader.text(length, "utf-8" if major == 3 else "latin-1"))
+    descr, shape = _header(reader.text(length, "utf-8" if major == 3 else "latin-1"))
+    itemsize, objects = _size(descr, 0)
     if objects:
         return follow(data, reader.offset, Judge(context, allowlist.shipped()), context)
     if not itemsize and math.prod(shape) > _MAX_EMPTY:
         raise Invalid(f"an array of {math.prod(shape)} elements without bytes")
-    reader.take(math.prod(shape) * itemsize)
+    start = reader.offset
+    content = reader.take(math.prod(shape) * itemsize)
+    kind = _DTYPE.match(descr) if isinstance(descr, str) else None
+    context.budget.noted.typed(kind[1] if kind else "V", content, itemsize, start)
     return reader.offset
 
 
-def _header(text: str) -> tuple[int, bool, tuple[int, ...]]:
+def _header(text: str) -> tuple[Any, tuple[int, ...]]:
+    """What the elements are, and the shape."""
     try:
         header = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
@@ -59,8 +64,7 @@ def _header(text: str) -> tuple[int, bool, tuple[int, ...]]:
     shape = header["shape"]
     if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
         raise Invalid(f"the shape must be a tuple of sizes, got {shown(shape)}")
-    size, objects = _size(header["descr"], 0)
-    return size, objects, shape
+    return header["descr"], shape
 
 
 def _size(descr: Any, depth: int) -> tuple[int, bool]:

@@ -16,6 +16,7 @@ from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.protobuf import LENGTH, Field, fields, varints
 from vallum_validator.scan.formats.text import is_text
+from vallum_validator.scan.texts import LARGE
 
 _DOMAINS: Final = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft",
@@ -43,10 +44,19 @@ _PACKED: Final = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}
 """Bytes per element of a data type, and elements per byte of those that are smaller. Source: as above."""
 _FLOAT_DATA, _STRING_DATA, _RAW, _DOUBLE_DATA = 4, 6, 9, 10
 _MAX_VARINT: Final = 10
-_LARGE: Final = 64 * 1024
 _MESSAGES: Final = _KNOWN["model"] - {1, 5}
 """The fields of a model that are no numbers."""
 _TEXTS: Final = frozenset({2, 3, 4, 6})
+_WAYS: Final[Mapping[str, Mapping[int, str | None]]] = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 7: None, 8: None, 10: "tensor", 11: "graph", 22: "sparse tensor"},
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "tensor": dict.fromkeys((4, 5, 7, 9, 10, 11)),
+}
+"""Through which fields one comes to numbers; subgraphs are as deep as `_Walk` goes."""
 _MAX_DEPTH: Final = 60
 _MAX_ELEMENTS: Final = 1 << 31
 
@@ -169,20 +179,20 @@ def inspect_onnx(data: memoryview, context: Context) -> str:
 
     _Walk(operator, lambda tensor: _tensor(tensor, context), unknown).model(data)
     _check_ends(functions)
+    context.budget.noted.numbers += _arrays(data, "model", 0)
     return "onnx"
 
 
-def text_of(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The model without the data of large tensors, part by part; each with the offset 0."""
+def _arrays(data: memoryview, what: str, base: int) -> Iterator[tuple[int, int]]:
+    """Where the numbers of large tensors lie; texts are left out, for they are searched."""
+    ways = _WAYS[what]
     for entry in fields(data):
-        if entry.number != 7 or entry.wire != LENGTH:
-            yield 0, entry.data
-            continue
-        for part in fields(entry.data):
-            if part.number != 5 or len(part.data) < _LARGE:
-                yield 0, part.data
+        if entry.number in ways and len(entry.data) >= LARGE:
+            begin = base + entry.begin
+            if (inner := ways[entry.number]) is None:
+                yield begin, begin + len(entry.data)
             else:
-                yield from ((0, piece.data) for piece in fields(part.data) if piece.number not in (4, 5, 7, 9, 10, 11))
+                yield from _arrays(entry.data, inner, begin)
 
 
 def inventory(data: memoryview) -> Iterator[str]:

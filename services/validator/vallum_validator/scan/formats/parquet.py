@@ -36,6 +36,7 @@ def inspect_parquet(data: memoryview, context: Context) -> str:
             message = f"{start - position} bytes belong to no column"
             context.report("file.polyglot", message, position)
         position = max(position, stop)
+        context.budget.noted.constant(start, stop)
     if position > begin:
         context.report("format.broken", f"a column ends at {position}, the footer begins at {begin}", begin)
     return "parquet"

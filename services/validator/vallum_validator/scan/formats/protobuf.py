@@ -25,6 +25,7 @@ class Field:
         value: of a varint.
         data: of a length-delimited or fixed field.
         offset: of the key inside the message.
+        begin: of the data, or of what follows a varint.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Field:
     value: int
     data: memoryview
     offset: int
+    begin: int
 
     @property
     def text(self) -> str:
@@ -79,7 +81,7 @@ def fields(data: memoryview) -> Iterator[Field]:
             raise Invalid(f"wire type {wire} at offset {start} does not exist")
         if end > size or number == 0:
             raise Invalid(f"field {number} at offset {start} is longer than its message")
-        yield Field(number, wire, value, data[offset:end] if wire != VARINT else nothing, start)
+        yield Field(number, wire, value, data[offset:end] if wire != VARINT else nothing, start, offset)
         offset = end
 
 

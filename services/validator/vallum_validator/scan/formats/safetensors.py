@@ -37,20 +37,16 @@ def inspect_safetensors(data: memoryview, context: Context) -> str:
     metadata = header.pop(_METADATA, {})
     inspect_strings(metadata, context)
     declare(metadata, context)
-    position = 0
+    position, begin = 0, len(data) - len(rest)
     for start, end, name in sorted((*_extent(tensor, name), name) for name, tensor in header.items()):
         if start != position:
             context.report("safetensors.layout", f"{shown(name)} begins at {start}, the one before ends at {position}")
         position = max(position, end)
+        context.budget.noted.number(begin + start, begin + end)
     if position != len(rest):
         message = f"the tensors end at {position}, {len(rest)} bytes are there"
-        context.report("safetensors.layout", message, len(data) - len(rest) + min(position, len(rest)))
+        context.report("safetensors.layout", message, begin + min(position, len(rest)))
     return "safetensors"
-
-
-def head_of(data: memoryview) -> memoryview:
-    """The header, without the tensors."""
-    return Reader(data, 8).take(Reader(data).number("Q"))
 
 
 def inventory(data: memoryview) -> Iterator[str]:

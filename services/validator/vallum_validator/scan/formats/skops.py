@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from vallum_validator.scan import allowlist
+from vallum_validator.scan import allowlist, secrets
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.configs import nodes
@@ -30,6 +30,7 @@ def inspect_skops(archive: ZipArchive, context: Context) -> None:
         content = archive.read(entry)
         if entry.name == SCHEMA:
             _walk(load_json(content), inside)
+            secrets.search([(0, content)], inside)
         else:
             context.inspect(content, inside)
 

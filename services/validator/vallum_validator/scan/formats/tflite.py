@@ -34,7 +34,7 @@ def inspect_tflite(data: memoryview, context: Context) -> str:
             context.report("tensorflow.operator-unknown", f"the model uses the custom operator {shown(name)}")
     buffer.text(root, _DESCRIPTION)
     for table in buffer.tables(root, _BUFFERS):
-        buffer.bytes_of(table, 0)
+        context.budget.noted.constant(*buffer.range_of(table, 0))
         _outside(buffer, table)
     for table in buffer.tables(root, _METADATA):
         buffer.text(table, 0)
@@ -100,15 +100,20 @@ class _Flatbuffer:
         (offset,) = struct.unpack_from("<H", self.data, layout + place)
         return table + offset if offset else 0
 
-    def bytes_of(self, table: int, index: int) -> memoryview:
-        """A vector of bytes; empty where it is left out."""
+    def range_of(self, table: int, index: int) -> tuple[int, int]:
+        """Where a vector of bytes lies; nowhere where it is left out."""
         field = self.field(table, index)
         if not field:
-            return self.data[:0]
+            return 0, 0
         start = field + self.unsigned(field)
         length = self.unsigned(start)
         self.reach(start + 4 + length)
-        return self.data[start + 4 : start + 4 + length]
+        return start + 4, start + 4 + length
+
+    def bytes_of(self, table: int, index: int) -> memoryview:
+        """A vector of bytes; empty where it is left out."""
+        start, end = self.range_of(table, index)
+        return self.data[start:end]
 
     def text(self, table: int, index: int) -> str:
         """A text; empty where it is left out."""

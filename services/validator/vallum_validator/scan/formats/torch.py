@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
-from vallum_validator.scan import allowlist
+from vallum_validator.scan import allowlist, secrets
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.text import is_text
@@ -58,8 +58,10 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
         content = archive.read(entry)
         if name.endswith((".pkl", _DEBUG)):
             named |= _pickle(content, inside, name, scripted=scripted)
+            secrets.search_around(content, inside)
         elif _CODE.search(name):
             _script(content, inside)
+            secrets.search([(0, content)], inside)
         elif _PLAIN_MEMBER.search(name):
             if not _PLAIN.fullmatch(content):
                 inside.report("file.polyglot", f"{shown(name)} holds more than a version or a number", 0)
@@ -68,6 +70,8 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
         else:
             context.inspect(content, inside)
     for inside, name, content in storages:
+        if secrets.is_textual(content):
+            secrets.search([(0, content)], inside)
         if named.get(name) != len(content):
             told = f"a storage of {len(content)} bytes, the pickle names {named.get(name, 'none')}"
             inside.report("file.polyglot", told, 0)
@@ -119,7 +123,9 @@ def inspect_torch_legacy(data: memoryview, context: Context) -> str:
         storage = judge.storages.get(shown(str(key, "ascii")))
         if storage is None:
             raise Invalid(f"no tensor has the storage {shown(key)}")
-        reader.take(reader.number("Q") * _element_bytes(storage))
+        length = reader.number("Q") * _element_bytes(storage)
+        reader.take(length)
+        context.budget.noted.constant(reader.offset - length, reader.offset)
     if reader.left:
         context.report("file.polyglot", f"{reader.left} bytes follow the storages", reader.offset)
     return "torch-legacy"

@@ -7,6 +7,7 @@ from typing import Final
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context
 from vallum_validator.scan.reader import Reader
+from vallum_validator.scan.texts import Noted
 
 _FIXED: Final = {
     b"Z": 0,
@@ -22,6 +23,8 @@ _FIXED: Final = {
     b"L": 8,
     b"D": 8,
 }
+_BYTES: Final = frozenset({b"i", b"U", b"C"})
+"""What may be text."""
 _LENGTH_CODES: Final = {b"i": "b", b"U": "B", b"I": "h", b"l": "i", b"L": "q"}
 _MAX_DEPTH: Final = 64
 
@@ -34,11 +37,19 @@ def is_ubjson(data: memoryview) -> bool:
 
 def inspect_ubjson(data: memoryview, context: Context) -> str:
     """Walk to the end of the value."""
-    reader = Reader(data)
+    reader = _Model(data, context.budget.noted)
     _value(reader, reader.magic(1), 0)
     if reader.left:
         context.report("file.polyglot", f"{reader.left} bytes follow the model", reader.offset)
     return "xgboost"
+
+
+class _Model(Reader):
+    """A reader that notes where arrays lie."""
+
+    def __init__(self, data: memoryview, noted: Noted) -> None:
+        super().__init__(data)
+        self.noted = noted
 
 
 def _length(reader: Reader) -> int:
@@ -48,7 +59,7 @@ def _length(reader: Reader) -> int:
     return reader.number(_LENGTH_CODES[code], ">")
 
 
-def _value(reader: Reader, kind: bytes, depth: int) -> None:
+def _value(reader: _Model, kind: bytes, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise Invalid(f"values are nested deeper than {_MAX_DEPTH} levels")
     if kind in _FIXED:
@@ -63,13 +74,15 @@ def _value(reader: Reader, kind: bytes, depth: int) -> None:
         raise Invalid(f"UBJSON type {kind!r} at offset {reader.offset - 1} is not known")
 
 
-def _array(reader: Reader, depth: int) -> None:
+def _array(reader: _Model, depth: int) -> None:
     kind = reader.magic(1)
     if kind == b"$":
         element = reader.magic(1)
         if reader.magic(1) != b"#" or element not in _FIXED:
             raise Invalid(f"the typed array at offset {reader.offset} has no count or no plain type")
-        reader.take(_length(reader) * _FIXED[element])
+        length = _length(reader) * _FIXED[element]
+        reader.take(length)
+        (reader.noted.constant if element in _BYTES else reader.noted.number)(reader.offset - length, reader.offset)
         return
     if kind == b"#":
         count = _length(reader)
@@ -83,7 +96,7 @@ def _array(reader: Reader, depth: int) -> None:
         kind = reader.magic(1)
 
 
-def _object(reader: Reader, depth: int) -> None:
+def _object(reader: _Model, depth: int) -> None:
     while (code := reader.magic(1)) != b"}":
         if code not in _LENGTH_CODES:
             raise Invalid(f"a key at offset {reader.offset - 1} has a length of type {code!r}")

@@ -6,21 +6,26 @@ does harm, so both ways are followed.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
-from vallum_validator.scan.context import shown
+from vallum_validator.scan.context import Budget, shown
 from vallum_validator.scan.pickled.machine import Machine
-from vallum_validator.scan.pickled.values import Container, Instance
+from vallum_validator.scan.pickled.values import OPAQUE, Container, Instance
+from vallum_validator.scan.texts import Texts
 
 WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 ARRAY: Final = "a joblib array"
 """What stands for an array that was read."""
-LOOKED_INTO: Final = frozenset({WRAPPER, "numpy.dtype", "functools.partial"})
-"""The classes of which arguments and state must be known, to know where an array ends."""
+NDARRAY: Final = "numpy.ndarray"
+LOOKED_INTO: Final = frozenset({WRAPPER, NDARRAY, "numpy.dtype", "functools.partial"})
+"""The classes of which arguments and state must be known, to know where an array ends and what it is of."""
+_NEAR: Final = 64
+"""Bytes of opcodes between the content of an array and its BUILD."""
 _DTYPE: Final = re.compile(r"[<>|=]?([biufcmMSUVO])([0-9]{1,9})\Z")
 """As numpy pickles it: kind and size. `i` alone is a type of four bytes, `M` one of eight."""
 _FLAGGED: Final = (3, 4)
@@ -41,6 +46,8 @@ def array_skipper(nested: Nested, alternative: Callable[[Machine, int], None]) -
     """
 
     def after_build(machine: Machine, target: Any, position: int) -> int:
+        if isinstance(target, Instance) and target.source == NDARRAY:
+            _note_built(machine, target.state, position)
         if not (isinstance(target, Instance) and target.source == WRAPPER):
             return position
         if machine.frame_end > position:
@@ -64,7 +71,54 @@ def _end_of_array(machine: Machine, state: Any, position: int, nested: Nested) -
     if fields.get("numpy_array_alignment_bytes") is not None:
         start = machine.end_of(position, 1)
         start = machine.end_of(start, machine.data[position])
-    return machine.end_of(start, _count(fields["shape"]) * itemsize)
+    end = machine.end_of(start, _count(fields["shape"]) * itemsize)
+    machine.budget.noted.last(end)
+    machine.budget.noted.typed(_kind(fields["dtype"]), machine.data[start:end], itemsize, start)
+    return end
+
+
+def _note_built(machine: Machine, state: Any, position: int) -> None:
+    """Note the array that a plain pickle builds: version, shape, dtype, order and content."""
+    if not (isinstance(state, tuple) and len(state) == 5):
+        return
+    content = state[4]
+    if content is OPAQUE and (lies := machine.budget.noted.last(position)):
+        with contextlib.suppress(Invalid):
+            itemsize, _ = dtype_size(state[2])
+            machine.budget.noted.typed(_kind(state[2]), machine.data[lies[0] : lies[1]], itemsize, lies[0])
+            return
+        machine.budget.noted.constants.append(lies)
+    elif isinstance(content, bytes) and content:
+        begin = max(0, position - len(content) - _NEAR)
+        near = bytes(machine.data[begin:position]).rfind(content)
+        note_texts(machine.budget, state[2], content, place=position - 1, offset=begin + near if near >= 0 else None)
+
+
+def note_texts(budget: Budget, dtype: Any, content: Any, *, place: int, offset: int | None = None) -> None:
+    """Note an array of texts, so that each is searched for credentials; any other is passed over.
+
+    Args:
+        budget: where it is noted.
+        dtype: as it was pickled.
+        content: the bytes of the array, as far as they are known.
+        place: of the opcode that makes it.
+        offset: of the content, where it lies in the stream as it is.
+    """
+    if isinstance(content, Container):
+        content = b"".join(part for part in content.contents() if isinstance(part, bytes))
+    with contextlib.suppress(Invalid):
+        itemsize, _ = dtype_size(dtype)
+        if isinstance(content, bytes) and _kind(dtype) in "SU":
+            texts = Texts.of(memoryview(content), _kind(dtype), itemsize, offset, place=place)
+            budget.noted.texts += [texts] if texts else []
+        elif content is OPAQUE and _kind(dtype) not in "SUVO":
+            budget.noted.numbers += filter(None, [budget.noted.last(place)])
+
+
+def _kind(dtype: Any) -> str:
+    """The letter of a dtype that `dtype_size` knows."""
+    match = _DTYPE.match(dtype.arguments[0])
+    return match[1] if match else ""
 
 
 def _count(shape: Any) -> int:

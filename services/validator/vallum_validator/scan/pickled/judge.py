@@ -12,7 +12,7 @@ from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
 from vallum_validator.scan.pickled.arguments import CLASS_FIRST, ENCODINGS, Objection, rule_for
-from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER
+from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts
 from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_shadowing
 from vallum_validator.scan.pickled.states import holds_items, is_shared, objection_to_class, objection_to_state
 from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance
@@ -39,6 +39,7 @@ COMPANIONS: Final = frozenset(
 )
 """joblib before 0.10 kept each array in a file of its own, which today's joblib still loads, pickles in it included."""
 _NESTED_TORCH: Final = "torch.storage._load_from_bytes"
+_FROM_BUFFER: Final = frozenset({"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"})
 _GIVES_TEXT: Final = frozenset({"builtins.str", "builtins.getattr"})
 
 
@@ -127,6 +128,8 @@ class Judge:
             self._object(objection, opcode, target.path, offset)
         else:
             self._check_arguments(offset, opcode, target, arguments)
+            if target.path in _FROM_BUFFER and isinstance(arguments, tuple) and len(arguments) > 1:
+                note_texts(self._context.budget, arguments[1], arguments[0], place=offset)
             if target.path == "_codecs.encode" and (encoded := _encoded(arguments)) is not None:
                 return encoded
             if target.path == "builtins.getattr" and (taken := self._attribute(offset, arguments)):

@@ -16,6 +16,7 @@ from vallum_validator.scan.context import Budget
 from vallum_validator.scan.pickled.bulk import MIN_BYTES, match
 from vallum_validator.scan.pickled.memo import Memo, Notes, OverlaidNotes
 from vallum_validator.scan.pickled.values import Global, Instance, Run, duplicate
+from vallum_validator.scan.texts import LARGE
 
 _STOP: Final = ord(".")
 _BATCHES: Final = (5, 31)
@@ -35,8 +36,6 @@ _REPLAY_COST: Final = 2
 """How many times its cost a run is charged each time it is worked out."""
 _MEMO_SLACK: Final = 1 << 20
 _MAX_MARKS: Final = 10_000
-_LARGE: Final = 64 * 1024
-"""A constant of this many bytes is an array, or text that nobody wrote by hand."""
 _MAX_LINE: Final = 1 << 20
 
 Handler = Callable[["Machine", int], int]
@@ -258,8 +257,8 @@ class Machine:
         end = start + length
         if end > len(self.data):
             raise Invalid(f"{length} bytes are needed at offset {start}, {len(self.data) - start} are left")
-        if length >= _LARGE:
-            self.budget.arrays.append((start, end))
+        if length >= LARGE:
+            self.budget.noted.constants.append((start, end))
         return self._within_frame(start, end) if start < self.frame_end < end else end
 
     def _within_frame(self, start: int, end: int) -> int:

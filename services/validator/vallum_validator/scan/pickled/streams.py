@@ -14,6 +14,7 @@ from vallum_validator.scan.pickled.arrays import WRAPPER, array_skipper
 from vallum_validator.scan.pickled.judge import Judge, Reading
 from vallum_validator.scan.pickled.machine import Machine
 from vallum_validator.scan.pickled.opcodes import HANDLERS
+from vallum_validator.scan.texts import Noted
 
 _STREAM_COST: Final = 50
 """Opcodes charged for beginning a stream: a megabyte of `N.` is half a million of them."""
@@ -99,9 +100,13 @@ def probe(data: memoryview, context: Context) -> Probe:
 
 
 def _probe(machine: Machine, start: int, ledger: Ledger) -> Probe:
-    reached = 0
-    with contextlib.suppress(Invalid):
-        reached = machine.run(start, HANDLERS)
+    reached, budget = 0, machine.budget
+    noted, budget.noted = budget.noted, Noted()  # what this reading meets is not the file's own
+    try:
+        with contextlib.suppress(Invalid):
+            reached = machine.run(start, HANDLERS)
+    finally:
+        budget.noted = noted
     return Probe(
         complete=reached > 0,
         acts=any(finding.rule not in _HARMLESS_ALONE for finding in ledger.findings),
