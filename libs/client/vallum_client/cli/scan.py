@@ -227,19 +227,18 @@ def _lost(why: str) -> None:
 
 
 def _document(report: ScanReport, form: str, code: Exit) -> dict[str, Any]:
-    from importlib.metadata import version
+    from vallum_validator import __version__
 
-    scanner = version("vallum-validator")
     if form == "sarif":
         from vallum_validator.scan.sarif import sarif
 
-        return sarif(report, version=scanner, exit_code=code)
+        return sarif(report, version=__version__, exit_code=code)
     from vallum_validator.scan import allowlist
 
     return {
         "files": [_file(file) for file in report.files],
         "rules_digest": report.rules_digest,
-        "scanner_version": scanner,
+        "scanner_version": __version__,
         "allowlist": {"version": allowlist.version(), "digest": allowlist.digest()},
     }
 
