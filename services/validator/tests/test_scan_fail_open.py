@@ -165,3 +165,18 @@ def test_an_ordinary_user_gets_the_same_report(model: Path) -> None:
         os._exit(0 if report == expected else 1)
     os.close(descriptor)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("opcode", [b"I%b\n.", b"L%bL\n.", b"I-%b\n."])
+def test_number_of_more_digits_than_the_unpickler_reads_is_broken(opcode: bytes, tmp_path: Path) -> None:
+    refused, read = opcode % (b"1" * 4301), opcode % (b"1" * 4300)
+    with pytest.raises(ValueError, match=r"4300 digits|string to int"):
+        pickle.loads(refused)
+    assert pickle.loads(read)
+    file = tmp_path / "number.pkl"
+    for content, verdict in ((refused, ScanVerdict.UNKNOWN), (read, ScanVerdict.CLEAN)):
+        for begin in (b"", b"\x80\x02"):
+            file.write_bytes(begin + content)
+            assert scan_file(file).verdict is verdict
+    file.write_bytes(b"\x80\x02" + refused)
+    assert [finding.rule for finding in scan_file(file).findings] == ["pickle.broken"]

@@ -14,6 +14,7 @@ from vallum_common.errors import Invalid
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled import objects
 from vallum_validator.scan.pickled.machine import Handler, Machine
+from vallum_validator.scan.pickled.numbers import as_number
 from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container, measured, packed
 
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
@@ -113,21 +114,14 @@ def _int_line(machine: Machine, start: int) -> int:
     if text in (b"00", b"01"):
         machine.stack.append(text == b"01")
     else:
-        machine.stack.append(_as_number(text))
+        machine.stack.append(as_number(text))
     return end
 
 
 def _number_line(machine: Machine, start: int) -> int:
     text, end = machine.line(start)
-    machine.stack.append(_as_number(text))
+    machine.stack.append(as_number(text))
     return end
-
-
-def _as_number(text: bytes) -> Any:
-    try:
-        return int(text.rstrip(b"L"), 0) if len(text) < 32 else OPAQUE
-    except ValueError:
-        return OPAQUE
 
 
 def _float_line(machine: Machine, start: int) -> int:
