@@ -1,7 +1,9 @@
-"""Configurations in JSON: what they make a loader fetch, import or run. Every node is walked."""
+"""Configurations in JSON and YAML: what they make a loader fetch, import or run. Every node is walked."""
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,7 +20,33 @@ _PIPELINE: Final = frozenset(
     {"diffusers", "transformers", "onnxruntime", "optimum", "stable_diffusion", "latent_diffusion", "pipelines"}
 )
 """Where the parts of a diffusers pipeline come from; any other is a module of the author's own."""
-_TARGET: Final = "_target_"
+_PARTS: Final = re.compile(
+    r"(?:unet|vae|scheduler|safety_checker|feature_extractor|image_(?:encoder|processor)|text_encoder|tokenizer|"
+    r"transformer|controlnet|prior|decoder|movq|vocoder|vqvae|language_model|adapter|motion_adapter)(?:_\w+)?"
+)
+"""What diffusers calls the parts of its pipelines: it loads them whatever else the configuration says."""
+_CALLED: Final = ("_target_", "()")
+"""Keys whose value is called: by hydra, and by `logging.config`."""
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_MODULE_FIELDS: Final = frozenset({"name", "path", "type"})
+_CLASS: Final = re.compile(r"[^\W\d]\w*(?:\.\w+)+")
+_OWN_LIBRARY: Final = re.compile(r"(?:transformers|peft|diffusers|sentence_transformers)(?:\.\w+)*")
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]+")
+_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]*gA[I-X][A-Za-z0-9+/]")
+"""How a pickle of protocol 2 to 5 begins in base64, whose decoders pass over every other character."""
+_LEAST_PICKLE: Final = 16
+"""Characters of base64 below which no pickle does anything; words of a tokenizer begin like one."""
+_SERIALISED: Final = ":serialized:"
+"""Under this key Stable-Baselines3 keeps pickles in JSON, whatever they begin with."""
+WORDS: Final = (
+    *(b"_target_", b"auto_map", b"trust_remote_code", b"custom_pipeline", b"parent_library", b"class_name"),
+    *(b"constructor", b":serialized:"),
+)
+KEYS: Final = (
+    re.compile(rb"\(\)(?:(?<=[\s'\"\[{,:?\-\x85\xa8\xa9\xbf]\(\))|(?<=\A\(\)))"),
+    re.compile(rb"gA[I-X](?<![A-Za-z0-9+/]gA.)"),
+)
+"""What text holds, as it is or escaped, if anything here applies to it and its parser is worth asking."""
 
 
 def inspect_config(document: Any, context: Context, *, keras: bool = False) -> str:
@@ -38,8 +66,10 @@ def inspect_config(document: Any, context: Context, *, keras: bool = False) -> s
             _node(node, context)
             if keras:
                 inspect_node(node, context)
-        elif isinstance(node, str) and has_blocks(node):
-            (inspect_template if key in _TEMPLATE_KEYS else search_template)(node, context)
+        elif isinstance(node, str):
+            _text(key, node, context)
+    if isinstance(document, list):
+        _modules(document, context)
     if not isinstance(document, dict):
         return "json"
     declare(document, context)
@@ -70,29 +100,57 @@ def nodes(document: Any) -> Iterator[tuple[str, Any]]:
             pending.extend((key, item) for item in node)
 
 
+def _text(key: str, text: str, context: Context) -> None:
+    if has_blocks(text):
+        (inspect_template if key in _TEMPLATE_KEYS else search_template)(text, context)
+    if key == _SERIALISED or (len(text) >= _LEAST_PICKLE and _BASE64.match(text)):
+        for alphabet in dict.fromkeys((text, text.translate(_URL_SAFE))):
+            _pickled(alphabet, context.enter(key or "text"))
+
+
+def _pickled(text: str, context: Context) -> None:
+    plain = _NO_BASE64.sub("", text)
+    whole = plain[: len(plain) - (len(plain) % 4 == 1)]  # decoders drop or refuse the one that is left over
+    if whole:
+        context.inspect(memoryview(base64.b64decode(whole + "=" * (-len(whole) % 4))), context)
+
+
 def _node(node: dict[str, Any], context: Context) -> None:
     for key in _REMOTE & node.keys():
         if node[key]:
             context.report("config.remote-code", f"{key}: {shown(node[key])}")
-    if isinstance(node.get(_TARGET), str):
-        inspect_target(node[_TARGET], context)
+    for key in _CALLED:
+        if isinstance(node.get(key), str):
+            inspect_target(node[key], context, key=key)
     if node.get("lc") == 1 and node.get("type") == "constructor":
         context.report("config.remote-code", f"a LangChain object is built: {shown(node.get('id'))}")
-    if "_diffusers_version" in node:
-        _pipeline(node, context)
+    library = node.get("parent_library")
+    if isinstance(library, str) and not _OWN_LIBRARY.fullmatch(library):
+        context.report("config.remote-code", f"parent_library is imported: {shown(library)}")  # PEFT does so
+    _pipeline(node, context)
 
 
-def inspect_target(target: str, context: Context, offset: int | None = None) -> None:
-    """Report what `hydra.utils.instantiate` would call: any callable at all (CVE-2025-23304)."""
+def inspect_target(target: str, context: Context, offset: int | None = None, *, key: str = _CALLED[0]) -> None:
+    """Report what `hydra.utils.instantiate` and its like would call: any callable at all (CVE-2025-23304)."""
     module, _, name = target.rpartition(".")
     denied = allowlist.shipped().grade(module or "builtins", name) is Grade.DENIED
-    context.report("config.program" if denied else "config.remote-code", f"{_TARGET} calls {shown(target)}", offset)
+    context.report("config.program" if denied else "config.remote-code", f"{key} calls {shown(target)}", offset)
+
+
+def _modules(document: list[Any], context: Context) -> None:
+    """The `modules.json` of sentence-transformers: each type is imported, whatever package it is in."""
+    for node in document:
+        kind = node.get("type") if isinstance(node, dict) and node.keys() >= _MODULE_FIELDS else None
+        if isinstance(kind, str) and _CLASS.fullmatch(kind) and not kind.startswith("sentence_transformers."):
+            context.report("config.remote-code", f"the module {shown(node['name'])} is of the class {shown(kind)}")
 
 
 def _pipeline(node: dict[str, Any], context: Context) -> None:
+    kind = node.get("_class_name")
+    whole = "_diffusers_version" in node or isinstance(kind, list) or (isinstance(kind, str) and "Pipeline" in kind)
     for key, value in node.items():
-        parts = value if isinstance(value, list) and len(value) == 2 else ()
-        library = parts[0] if parts else None
-        named = all(isinstance(part, str) for part in parts) and (key == "_class_name" or not key.startswith("_"))
-        if parts and named and library not in _PIPELINE:
-            context.report("config.remote-code", f"{key} is taken from the module {shown(library)}")
+        if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)):
+            continue
+        part = key == "_class_name" or _PARTS.fullmatch(key) or (whole and not key.startswith("_"))
+        if part and value[0] not in _PIPELINE:
+            context.report("config.remote-code", f"{key} is taken from the module {shown(value[0])}")
