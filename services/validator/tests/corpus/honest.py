@@ -94,11 +94,27 @@ def honest_files(*, estimators: bool = True) -> Iterator[tuple[str, bytes]]:
     for source in (fitted_estimators, _others) if estimators else (_others,):
         for name, value in source():
             yield from _forms(name, value)
+    yield from ((name, text.encode()) for name, text in _TEXTS.items())
     yield "lightgbm.txt", str(_booster().model_to_string()).encode()
     yield "xgboost.json", bytes(_xgboost().save_raw("json"))
     yield "xgboost.ubj", bytes(_xgboost().save_raw("ubj"))
     for name, (_, text) in markup.HONEST.items():
         yield name, text.encode()
+
+
+_TEXTS: Final = {
+    "image.md": "---\nlicense: mit\ntags: [a]\n---\n\n![image](x.png)\n\nWow!!! `a != b`, `!important`, `main()`.\n",
+    "merges.txt": "#version: 0.2\n! !\n! !!\n!! !!\nĠ !\n( )\ng A\n",
+    "vocab.txt": '[PAD]\n!\n!!\n!=\n"\n()\n',
+    "vocab.json": '{"!": 0, "!!": 1, "!!python/x": 2, "()": 3, "gASV": 4}',
+    "run.yaml": "a: !!str 1\nb: &d {c: '!x', d: \"\\x41\"}\ne: {<<: *d}\nf: x!y\n",
+    "hydra.yaml": "defaults:\n- model: cnn\n- override hydra/launcher: x\nlr: ${oc.env:LR,0.1}\n",
+    "modules.json": '[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]',
+    "adapter_config.json": '{"auto_mapping": {"base_model_class": "B", "parent_library": "transformers.models.b"}}',
+    "model_index.json": '{"_class_name": "P", "_diffusers_version": "1", "unet": ["diffusers", "UNet2DModel"]}',
+    "logging.yaml": "version: 1\nhandlers: {h: {class: logging.StreamHandler, level: INFO}}\n",
+}
+"""Text with much in it that means something in YAML or to a loader, and here means nothing."""
 
 
 def _booster() -> Any:

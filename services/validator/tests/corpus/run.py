@@ -66,6 +66,13 @@ def _gguf_template(path: Path) -> Any:
     return jinja2.Environment(autoescape=False).from_string(template).render(messages=[])
 
 
+def _yaml(path: Path) -> None:
+    """PyYAML with its parser in Python, and with libyaml's, which reads what that refuses."""
+    for loader in (yaml.UnsafeLoader, yaml.CUnsafeLoader):
+        with contextlib.suppress(Exception):
+            list(yaml.load_all(path.read_bytes(), loader))
+
+
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "pickle": lambda path: pickle.load(path.open("rb")),
     "pickle-python": lambda path: pickle._Unpickler(path.open("rb")).load(),
@@ -75,7 +82,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "npz": _npz,
     "torch-zip": _torch_zip,
     "gguf-template": _gguf_template,
-    "yaml": lambda path: yaml.unsafe_load(path.read_text()),
+    "yaml": _yaml,
 }
 """What people open such files with."""
 

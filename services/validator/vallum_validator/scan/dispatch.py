@@ -85,7 +85,8 @@ def _look_for_pickle(data: memoryview, context: Context) -> None:
 
 def _look_for_others(data: memoryview, found: Format, context: Context) -> None:
     """Report what other readers would take the same bytes for, and inspect it as that, too."""
-    others = [entry for entry in FORMATS if entry.name not in (found.name, "pickle") and entry.matches(data)]
+    known = FORMATS if found is PICKLE or found is TEXT else (*FORMATS, TEXT)  # pickles of protocol 0 are text
+    others = [entry for entry in known if entry.name not in (found.name, "pickle") and entry.matches(data)]
     if found.name not in ("zip", "tar"):
         _look_for_zip(data, context)
         if any(bytes(data[start : start + 8]) == HDF5_MAGIC for start in _USER_BLOCKS):

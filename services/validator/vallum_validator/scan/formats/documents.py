@@ -5,28 +5,19 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from vallum_common.errors import Exhausted
 from vallum_validator.scan.context import Context, shown
-from vallum_validator.scan.formats.configs import inspect_config, inspect_target
+from vallum_validator.scan.formats.configs import inspect_config
 from vallum_validator.scan.formats.lightgbm import MAGIC as LIGHTGBM_MAGIC
 from vallum_validator.scan.formats.lightgbm import inspect_lightgbm
 from vallum_validator.scan.formats.metadata import declare_front_matter
 from vallum_validator.scan.formats.templates import MAX_TEMPLATE, has_blocks, inspect_template, search_template
 from vallum_validator.scan.formats.text import NotJson, as_utf8, load_json
 from vallum_validator.scan.formats.xml import inspect_xml, is_xml
+from vallum_validator.scan.formats.yaml import inspect_yaml
 
 _HEAD: Final = 4096
 _LOOKED_AT: Final = 1024**2
 """Bytes in which programs and templates are looked for; data in text is longer, programs are not."""
-_YAML_OBJECT: Final = re.compile(
-    rb"!!python/|!!(?:binary\s+)?java|tag:yaml\.org,2002:python/|!<tag:[^>]*python|%TAG\s+\S+\s+tag:yaml"
-)
-_YAML_TARGET: Final = re.compile(rb"(?m)^[ \t\-{,]*+['\"]?_target_['\"]?[ \t]*:[ \t]*['\"]?([\w.]+)")
-_YAML_REMOTE: Final = re.compile(
-    rb"(?mi)^[ \t\-{,]*+['\"]?(trust_remote_code['\"]?[ \t]*:[ \t]*['\"]?(?:true|yes|on)|auto_map['\"]?[ \t]*:)"
-)
-_YAML_NODE: Final = re.compile(rb"(?:(?<=[\s\[,{:-])|^)([&*])([\w-]+)")
-_MAX_EXPANDED: Final = 100_000
 _SHEBANG: Final = re.compile(rb"#!\s*/|<\?php|@echo off", re.IGNORECASE)
 _FENCED: Final = re.compile(r"(?ms)^[ \t]*+(```|~~~).*?^[ \t]*+\1")
 _PYTHON: Final = re.compile(
@@ -46,39 +37,18 @@ def inspect_text(data: memoryview, context: Context) -> str:
     head = bytes(data[:_HEAD])
     if _SHEBANG.match(head):
         context.report("file.program", "the text is a script", 0)
-    if head.startswith(LIGHTGBM_MAGIC):
-        return inspect_lightgbm(data, context)
     if head.lstrip()[:1] in (b"{", b"["):
         try:
             return inspect_config(load_json(data), context)
         except NotJson:
             pass  # a log may begin like this, too, and so may YAML
+    inspect_yaml(data, context)  # whatever else it is: a YAML loader reads any text that it is given
+    if head.startswith(LIGHTGBM_MAGIC):
+        return inspect_lightgbm(data, context)
     if is_xml(data):
         return inspect_xml(data, context)
-    _yaml(data, context)
     _prose(str(data[:_LOOKED_AT], "utf-8", "replace"), context)
     return "text"
-
-
-def _yaml(data: memoryview, context: Context) -> None:
-    tag = _YAML_OBJECT.search(data)
-    if tag:
-        context.report("text.yaml-object", f"holds the YAML tag {shown(tag[0])}", tag.start())
-    remote = _YAML_REMOTE.search(data)
-    if remote:
-        context.report("config.remote-code", f"holds {shown(remote[1])}", remote.start(1))
-    for target in _YAML_TARGET.finditer(data):
-        inspect_target(str(target[1], "utf-8"), context, target.start(1))
-    sizes: dict[bytes, int] = {}
-    anchor = b""
-    for mark, name in _YAML_NODE.findall(data[:_LOOKED_AT]):
-        if mark == b"&":
-            anchor = name
-            sizes[anchor] = 1
-        elif anchor and name in sizes:
-            sizes[anchor] += sizes[name]
-            if sizes[anchor] > _MAX_EXPANDED:
-                raise Exhausted(f"YAML aliases expand to more than {_MAX_EXPANDED} nodes")
 
 
 def _prose(text: str, context: Context) -> None:
