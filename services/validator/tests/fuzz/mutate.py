@@ -55,6 +55,25 @@ SNIPPETS: Final = (
         b"\x96" + b"\0" * 8,
     ),
 )
+_YAML: Final = (
+    *(b"!!python/name:os.system", b"%TAG ! tag:yaml.org,2002:p\n---\n!ython/name:os.system", b"\n---\n", b"\n...\n"),
+    *(
+        b"\xc2\x85",
+        b"\xe2\x80\xa8",
+        b"\xef\xbb\xbf",
+        b"\n  ",
+        b"\\\n",
+        b"%70",
+        b"!!",
+        b"!<",
+        b"&a ",
+        b"*a",
+        b" # ",
+        b"|\n ",
+    ),
+    *(bytes([letter]) for letter in b"!>\r\n\t {}[],#'\"a"),
+    *(b": ", b"- ", b"? "),
+)
 _NUMBERS: Final = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
 _TEXTS: Final = (
     "os",
@@ -144,6 +163,15 @@ def tokens(data: bytes, chosen: random.Random) -> bytes:
             return data[:place]
         case _:
             return data + data[: chosen.randrange(1, 200)]
+
+
+def yaml_tokens(data: bytes, chosen: random.Random) -> bytes:
+    """Tokens of YAML in a text that has a tag, in front of one or anywhere."""
+    tags = [found.start() for found in re.finditer(rb"!|\n", data)]
+    if not tags or b"\0" in data:
+        return tokens(data, chosen)
+    place = chosen.choice((chosen.choice(tags), chosen.randrange(len(data) + 1)))
+    return _splice(data, place, place + chosen.choice((0, 0, 0, 1)), chosen.choice(_YAML))
 
 
 def numbers(data: bytes, chosen: random.Random) -> bytes:
@@ -282,7 +310,7 @@ def _protobuf(data: bytes, start: int, end: int, depth: int) -> list[tuple[int, 
 
 MUTATIONS: Final[Sequence[Mutation]] = (
     *(opcodes, opcodes, opcodes, arguments, arguments, tokens, numbers),
-    *(zip_fields, zip_members, json_nodes, npy_header, protobuf_fields),
+    *(zip_fields, zip_members, json_nodes, npy_header, protobuf_fields, yaml_tokens),
 )
 
 

@@ -1,4 +1,5 @@
-"""What the real loaders would reach: CPython's unpicklers in Python and in C, joblib, numpy and torch, all recording.
+"""What the real loaders would reach: CPython's unpicklers in Python and in C, joblib, numpy and torch, all recording,
+and PyYAML with its parsers in Python and in C.
 
 Nothing named by a file is imported or called. A name gives a stand-in that accepts every call, so the loaders go on
 further than they would, and what they reach is more than what really runs.
@@ -14,6 +15,7 @@ import re
 import zipfile
 from typing import Any, Final
 
+import yaml
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 
 HOSTILE: Final = re.compile(
@@ -102,7 +104,8 @@ class _Joblib(NumpyUnpickler):  # type: ignore[misc]
 
 def reaches_hostile_name(data: bytes) -> bool:
     """Whether a loader of the file would come to a hostile name."""
-    return any(_reaches(load, data) for load in (_in_python, _in_c, _joblib, _numpy, _torch_zip))
+    loads = (_in_python, _in_c, _joblib, _numpy, _torch_zip, _yaml_in_python, _yaml_in_c)
+    return any(_reaches(load, data) for load in loads)
 
 
 def _reaches(load: Any, data: bytes) -> bool:
@@ -143,6 +146,35 @@ def _numpy(data: bytes) -> None:
         header = ast.literal_eval(str(data[start:end], "latin-1").strip())
         if "O" in str(header["descr"]):
             _InPython(io.BytesIO(data[end:])).load()
+
+
+class _YamlInPython(yaml.SafeLoader):
+    pass
+
+
+class _YamlInC(yaml.CSafeLoader):
+    pass
+
+
+def _built(_: Any, suffix: str, __: Any) -> Any:
+    if suffix.startswith(("object", "name", "module")):
+        raise Reached(suffix)
+    return None
+
+
+for _loader in (_YamlInPython, _YamlInC):
+    _loader.add_multi_constructor("tag:yaml.org,2002:python/", _built)
+    _loader.add_multi_constructor("", lambda _, __, ___: None)
+
+
+def _yaml_in_python(data: bytes) -> None:
+    if b"!" in data:
+        list(yaml.load_all(data, _YamlInPython))
+
+
+def _yaml_in_c(data: bytes) -> None:
+    if b"!" in data:
+        list(yaml.load_all(data, _YamlInC))
 
 
 def _torch_zip(data: bytes) -> None:

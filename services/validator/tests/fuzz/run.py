@@ -31,17 +31,21 @@ from vallum_validator.scan.dispatch import inspect
 
 from ..corpus import Payload, every_attack
 from ..corpus.containers import torch_members, zipped
+from ..corpus.spellings import tagged
 from .mutate import mutated
 from .oracle import reaches_hostile_name
 
 TIGHT = Limits(expanded_bytes=4 << 20, ratio=10, base_opcodes=100_000)
 MEMORY_BYTES = 4 << 30
 LARGEST_SEED = 10_000
+SPELLINGS = 40
+"""Documents in YAML among the hostile files, each written in another way."""
 
 
 def seeds(marker: str) -> list[bytes]:
     """What is mutated: every small attack, and as many honest files of the same formats."""
     hostile = [attack.build(Payload(marker)) for attack in every_attack()]
+    hostile += [tagged(marker, seed) for seed in range(SPELLINGS)]
     hostile = [data for data in hostile if 0 < len(data) < LARGEST_SEED]
     honest = _honest()
     return hostile + honest * (len(hostile) // len(honest))
@@ -59,6 +63,7 @@ def _honest() -> list[bytes]:
         *(pickle.dumps(LogisticRegression(C=2), protocol) for protocol in (0, 2, 4)),
         *(stream.getvalue() for stream in (packed, array, arrays)),
         *(json.dumps(document).encode() for document in documents),
+        b"# Card\n\n![image](x)\n---\na: {b: [1, !!str 2]}\nc: &d 'e'\nf: *d\n",
         zipped({**torch_members(pickle.dumps(OrderedDict(a=1), 2)), "archive/.data/serialization_id": b"1" * 40}),
     ]
 
