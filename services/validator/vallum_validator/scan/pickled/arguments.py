@@ -25,6 +25,19 @@ class Objection:
 
 
 _MAX_NAME: Final = 1000
+NESTED_TORCH: Final = "torch.storage._load_from_bytes"
+TOOLS: Final = {
+    **dict.fromkeys(
+        (
+            *("builtins.getattr", NESTED_TORCH, "torch._tensor._rebuild_from_type_v2"),
+            *("numpy._core._ufunc_reconstruct", "numpy.core._ufunc_reconstruct"),
+        ),
+        True,
+    ),
+    **dict.fromkeys(("builtins.type", "copyreg.__newobj__", "copyreg.__newobj_ex__", "copyreg._reconstructor"), False),
+}
+"""Callables that honest pickles call and never hold as a value, and whether to hold one can only be an attack. What is
+called where nobody sees it (`reduce(getattr, [f, "__globals__"])`) has no arguments that could be judged."""
 
 ArgumentRule = Callable[[Any, Allowlist], Objection | None]
 
@@ -50,8 +63,8 @@ def objection_to_partial(arguments: Any) -> Objection | None:
     first = _first(arguments)
     if not (isinstance(first, Global) and first.grade >= Grade.REFERENCE):
         return Objection(f"its first argument must be a listed reference, got {shown(first)}")
-    if rule_for(first.path) is not None:
-        return Objection(f"keeps {shown(first.path)} for a later call", malicious=first.path == "builtins.getattr")
+    if rule_for(first.path) is not None or first.path in TOOLS:
+        return Objection(f"keeps {shown(first.path)} for a later call", malicious=TOOLS.get(first.path, False))
     return None
 
 
@@ -89,6 +102,15 @@ def _plain(arguments: Any, _: Allowlist) -> Objection | None:
     return None
 
 
+_TEXT_METHODS: Final = frozenset(
+    {"capitalize", "casefold", "endswith", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier",
+     "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "lower", "lstrip", "partition", "replace",
+     "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper"}
+)  # fmt: skip
+"""Methods of text that make text of text, whoever calls them: a tokenizer is often `str.split`. `format` takes
+attributes of its arguments, `encode` imports codecs."""
+
+
 def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
     """A listed attribute of a listed class is what pickles of protocol 3 and of methods need; nothing else is."""
     if not (isinstance(arguments, tuple) and len(arguments) in (2, 3)):
@@ -97,6 +119,8 @@ def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
     if not isinstance(name, str) or len(name) > _MAX_NAME:
         return Objection(f"the name of the attribute is computed: {shown(name)}", malicious=True)
     if isinstance(target, Global):
+        if target.path == "builtins.str" and name in _TEXT_METHODS:
+            return None
         dotted = f"{target.name}.{name}"
         grade = allowlist.grade(target.module, dotted)
         if grade >= Grade.REFERENCE:
@@ -109,15 +133,18 @@ def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
     return Objection(f"takes the attribute {name!r} of {shown(target)}", malicious=name.startswith("_"))
 
 
+_REBUILDS_TENSOR: Final = "torch._utils._rebuild_"
+
+
 def _rebuilt(arguments: Any, allowlist: Allowlist) -> Objection | None:
-    """It calls its first argument with its second."""
+    """It calls its first argument with its third, and sets what the state says on the result, which must be new."""
     if not (isinstance(arguments, tuple) and len(arguments) == 4):
         return Objection(f"needs a function, a class, arguments and a state, got {shown(arguments)}")
-    function, inner = arguments[0], arguments[2]
+    function, _, inner, _ = arguments
     if not (isinstance(function, Global) and function.grade >= Grade.CALLABLE):
         return Objection(f"its first argument must be a listed callable, got {shown(function)}")
-    if function.path == "torch._tensor._rebuild_from_type_v2":
-        return Objection("calls itself", malicious=True)
+    if not function.path.startswith(_REBUILDS_TENSOR):
+        return Objection(f"calls {shown(function.path)}, which makes no tensor", malicious=True)
     rule = rule_for(function.path)
     return rule(inner, allowlist) if rule else None
 
@@ -155,10 +182,18 @@ def _bit_generator(arguments: Any, _: Allowlist) -> Objection | None:
 
 
 def _type_of(arguments: Any, _: Allowlist) -> Objection | None:
-    """`type(None)` is how the class of None is pickled; with three arguments it makes a class."""
+    """`type(None)` is how the class of None is pickled; with three arguments it makes a class.
+
+    The class of anything else is the one that the whole process uses: `type(type(ChainMap()))` is `ABCMeta`.
+    """
+    first = _first(arguments)
     if isinstance(arguments, tuple) and len(arguments) == 1:
-        return None
+        single = first is None or (isinstance(first, Global) and first.path in _SINGLE)
+        return None if single else Objection(f"takes the class of {shown(first)}", malicious=True)
     return Objection(f"makes a class: {shown(arguments)}", malicious=True)
+
+
+_SINGLE: Final = frozenset({"builtins.Ellipsis", "builtins.NotImplemented"})
 
 
 def _ufunc(arguments: Any, allowlist: Allowlist) -> Objection | None:

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Budget, shown
+from vallum_validator.scan.pickled.arguments import Objection
 from vallum_validator.scan.pickled.machine import Machine
-from vallum_validator.scan.pickled.values import OPAQUE, Container, Instance
+from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Instance
 from vallum_validator.scan.texts import Texts
 
 WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
@@ -153,3 +154,45 @@ def dtype_size(dtype: Any) -> tuple[int, bool]:
             f"dtype {code!r} says by its flags {state[7]} that it {'holds' if has_object else 'is no'} object"
         )
     return size, has_object
+
+
+_COUNTED: Final = 0b1011
+"""Flags of a dtype with objects: they are counted, pickled as a list, and begin as null."""
+
+
+def objection_to_dtype(target: Instance, state: Any) -> Objection | None:
+    """Why a dtype may not be given that state: numpy believes it, and takes bytes of the file for pointers."""
+    if target.source != "numpy.dtype":
+        return None
+    if not isinstance(state, tuple) or len(state) < 8 or type(state[7]) is not int:
+        return Objection(f"numpy.dtype is restored from {shown(state)}")
+    try:
+        objects = _holds_objects(Instance(target.source, target.arguments, state))
+    except Invalid as error:
+        return Objection(f"numpy.dtype is restored from {shown(state)}: {error.message}")
+    counted = state[7] & _COUNTED
+    if objects and counted != _COUNTED:
+        return Objection(f"says by its flags {state[7]} that its objects are numbers", malicious=True)
+    if not objects and counted & _HAS_OBJECT:
+        return Objection(f"says by its flags {state[7]} that its numbers are objects", malicious=True)
+    return None
+
+
+def _holds_objects(dtype: Any) -> bool:
+    """Whether an element holds objects, by kind and fields of the dtype. Raises: Invalid where these do not tell."""
+    arguments = dtype.arguments if isinstance(dtype, Instance) and dtype.source == "numpy.dtype" else None
+    code = arguments[0] if isinstance(arguments, tuple) and arguments else None
+    if not (isinstance(code, Global) or (isinstance(code, str) and _DTYPE.match(code))):
+        raise Invalid(f"{shown(code)} is no code that numpy pickles")
+    if isinstance(code, str) and "V" not in code:
+        return "O" in code
+    state = dtype.state
+    base, fields = (state[2], state[4]) if isinstance(state, tuple) and len(state) >= 8 else (None, None)
+    if isinstance(base, tuple) and base:
+        return _holds_objects(base[0])
+    if fields is None:
+        return False
+    parts = fields.as_dict() if isinstance(fields, Container) else None
+    if parts is None or not all(isinstance(part, tuple) and part for part in parts.values()):
+        raise Invalid(f"the fields {shown(fields)} are not known")
+    return any(map(_holds_objects, (part[0] for part in parts.values())))

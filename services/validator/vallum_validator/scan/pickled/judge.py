@@ -11,11 +11,19 @@ from typing import Any, Final
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
-from vallum_validator.scan.pickled.arguments import CLASS_FIRST, ENCODINGS, Objection, rule_for
-from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts
-from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_shadowing
-from vallum_validator.scan.pickled.states import holds_items, is_shared, objection_to_class, objection_to_state
-from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance
+from vallum_validator.scan.pickled.answers import any_answers, keeps_only
+from vallum_validator.scan.pickled.arguments import CLASS_FIRST, ENCODINGS, NESTED_TORCH, TOOLS, Objection, rule_for
+from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts, objection_to_dtype
+from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_items, objection_to_shadowing
+from vallum_validator.scan.pickled.states import (
+    delegates,
+    holds_items,
+    is_shared,
+    objection_to_class,
+    objection_to_state,
+    objection_to_taking_apart,
+)
+from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance, Tool
 
 _PAYLOAD: Final = re.compile(
     r"__import__|\bimport\s+\w|\bexec\s*\(|\beval\s*\(|\bos\s*\.\s*\w|subprocess|/bin/|\bbash\b|\bsh\s+-c|powershell|cmd\.exe|"
@@ -38,7 +46,6 @@ COMPANIONS: Final = frozenset(
     {"joblib.numpy_pickle_compat.NDArrayWrapper", "joblib.numpy_pickle_compat.ZNDArrayWrapper"}
 )
 """joblib before 0.10 kept each array in a file of its own, which today's joblib still loads, pickles in it included."""
-_NESTED_TORCH: Final = "torch.storage._load_from_bytes"
 _FROM_BUFFER: Final = frozenset({"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"})
 _GIVES_TEXT: Final = frozenset({"builtins.str", "builtins.getattr"})
 
@@ -84,7 +91,10 @@ class Judge:
             grade = Grade.CALLABLE
         if self._allowlist.fault:
             self._report("scan.lists-invalid", opcode, f"needs a list: {self._allowlist.fault}", offset)
-        found = Global(module, name, grade, offset)
+        if grade is Grade.CALLABLE and f"{module}.{name}" in TOOLS:
+            found: Global = Tool(module, name, grade, offset, self._handed_on)
+        else:
+            found = Global(module, name, grade, offset)
         # Array bytes that are no pickle name what nobody calls a module: the import fails.
         odd = name in _NUMPY_PARTS or not (module.isascii() and module.isprintable())
         if odd and self._reading is Reading.PLAIN and found.grade is Grade.UNLISTED:
@@ -97,6 +107,10 @@ class Judge:
             what = f"names {shown(found.path)}, which no allow-list knows"
             self._report("pickle.global-unlisted", opcode, what, offset)
         return found
+
+    def _handed_on(self, tool: Tool) -> None:
+        rule = "pickle.call-denied" if TOOLS[tool.path] else "pickle.call-unlisted"
+        self._report(rule, "GLOBAL", f"hands {tool.path} on, to be called where nobody sees it", tool.offset)
 
     def name_computed(self, offset: int, module: Any, name: Any) -> Any:
         """Report a global whose name is no text; where it is plain data the real unpickler fails."""
@@ -119,6 +133,7 @@ class Judge:
             return Instance(f"calling {target!r}"[:200])
         if not isinstance(target, Global):
             raise Invalid(f"{opcode} at offset {offset} calls {shown(target)}, which cannot be called")
+        answers = False
         if target.grade < Grade.CLASS:
             self._unlisted_call(offset, opcode, target, arguments)
         elif target.grade is Grade.CLASS and not _skips_constructor(opcode, arguments):
@@ -130,13 +145,18 @@ class Judge:
             self._check_arguments(offset, opcode, target, arguments)
             if target.path in _FROM_BUFFER and isinstance(arguments, tuple) and len(arguments) > 1:
                 note_texts(self._context.budget, arguments[1], arguments[0], place=offset)
+            answers = any_answers((arguments,))
+            if answers and not keeps_only(target.path):
+                what = f"{target.path} is given what answers with a function of the file's choice: {shown(arguments)}"
+                self._report("pickle.call-unlisted", opcode, what, offset)
             if target.path == "_codecs.encode" and (encoded := _encoded(arguments)) is not None:
                 return encoded
             if target.path == "builtins.getattr" and (taken := self._attribute(offset, arguments)):
                 return taken
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
         source = _class_of(target, arguments)
-        return Instance(source, arguments if source in LOOKED_INTO else None, may_be_text=may_be_text)
+        kept = arguments if source in LOOKED_INTO else None
+        return Instance(source, kept, may_be_text=may_be_text, answers=answers)
 
     def _attribute(self, offset: int, arguments: Any) -> Global | None:
         """What `getattr` gives where it is listed: `ZoneInfo._unpickle`, which is called next."""
@@ -147,7 +167,7 @@ class Judge:
         return Global(owner.module, f"{owner.name}.{name}", grade, offset) if grade > Grade.UNLISTED else None
 
     def _check_arguments(self, offset: int, opcode: str, target: Global, arguments: Any) -> None:
-        if target.path == _NESTED_TORCH:
+        if target.path == NESTED_TORCH:
             self._inspect_nested(offset, opcode, arguments)
             return
         rule = rule_for(target.path)
@@ -192,9 +212,12 @@ class Judge:
             what = target.path if isinstance(target, Global) else repr(target)
             self._report("pickle.build-on-global", "BUILD", f"changes {what} with {shown(state)}", offset)
         elif isinstance(target, Instance):
+            target.answers = target.answers or any_answers((state,), callables=True)
             for objection in (
                 objection_to_state(target, state),
                 objection_to_shadowing(target, state, self._allowlist),
+                objection_to_taking_apart(target, state),
+                objection_to_dtype(target, state),
             ):
                 if objection is not None:
                     self._object(objection, "BUILD", target.source, offset)
@@ -216,7 +239,7 @@ class Judge:
             what = f"makes {target!r} one of {shown(attributes['__class__'])}"
             self._report("pickle.class-changed", "BUILD", what, offset)
 
-    def store(self, offset: int, opcode: str, target: Any) -> None:
+    def store(self, offset: int, opcode: str, target: Any, items: list[Any]) -> None:
         """Items may go into an instance of a listed class (`OrderedDict`), never into a global."""
         if isinstance(target, Global):
             self._report("pickle.store-in-global", opcode, f"stores in {target.path}", offset)
@@ -224,9 +247,12 @@ class Judge:
             if target.source in (WRAPPER, ARRAY):
                 raise Invalid(f"{opcode} at offset {offset} stores in {target!r}, which takes no items")
             module, _, name = target.source.rpartition(".")
-            if not (holds_items(target) or self._allowlist.stores(module, name)):
+            if delegates(target) or not (holds_items(target) or self._allowlist.stores(module, name)):
                 what = f"stores in {target!r}, which runs code of its class"
                 self._report("pickle.call-unlisted", opcode, what, offset)
+            if opcode in ("SETITEM", "SETITEMS") and (objection := objection_to_items(target, items)) is not None:
+                self._object(objection, opcode, target.source, offset)
+            target.answers = target.answers or any_answers(items, callables=True)
         elif target is not OPAQUE:
             raise Invalid(f"{opcode} at offset {offset} stores in {shown(target)}")
 
@@ -282,7 +308,7 @@ def _held_by_partial(target: Instance) -> Global | None:
     """The listed callable that a partial function calls, as blocks of pandas 1.3 are pickled; `None` for any other."""
     parts = target.state if target.state is not None else target.arguments
     function = parts[0] if target.source == PARTIAL and isinstance(parts, tuple) and parts else None
-    if isinstance(function, Global) and function.grade is Grade.CALLABLE and rule_for(function.path) is None:
+    if type(function) is Global and function.grade is Grade.CALLABLE and rule_for(function.path) is None:
         return function
     return None
 

@@ -61,8 +61,8 @@ class Observer(Protocol):
         """`target.__setstate__(state)` runs, or the state goes into its `__dict__`."""
         ...
 
-    def store(self, offset: int, opcode: str, target: Any) -> None:
-        """Items are stored in something that is no list, dict or set of this stream."""
+    def store(self, offset: int, opcode: str, target: Any, items: list[Any]) -> None:
+        """Items (of SETITEMS keys and values in turn) go into what is no list, dict or set of this stream."""
         ...
 
     def extension(self, offset: int, opcode: str, code: int) -> Any:
@@ -192,7 +192,7 @@ class Machine:
         limit = self.frame_end if position < self.frame_end < len(self.data) else len(self.data)
         stack = self.stack
         # What follows an object is its state, and will be asked for as one value.
-        single = bool(stack) and type(stack[-1]) in (Instance, Global)
+        single = bool(stack) and isinstance(stack[-1], Instance | Global)
         while run := match(self.data, position, limit, single=single):
             self.budget.step(run.cost)
             run.work_out = self._runs.work_out

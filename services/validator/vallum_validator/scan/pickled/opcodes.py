@@ -195,7 +195,8 @@ def _store(opcode: str, count: int | None) -> Handler:
         if isinstance(target, Container):
             target.add(items)
         elif items or opcode in ("APPEND", "SETITEM", "APPENDS"):
-            machine.observer.store(start - 1, opcode, target)
+            measured(items)
+            machine.observer.store(start - 1, opcode, target, items)
         return machine.look(start) if count is None else start
 
     return put

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import shown
+from vallum_validator.scan.pickled.answers import METHODS, can_be_called
 from vallum_validator.scan.pickled.arguments import Objection, objection_to_partial
 from vallum_validator.scan.pickled.values import Container, Global, Instance
 
@@ -23,10 +24,28 @@ def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -
     if target.source == PARTIAL and isinstance(state, tuple) and state:
         return objection_to_partial(state)
     for key, value in _attributes(state):
-        if isinstance(key, str) and key in allowlist.hooks and isinstance(value, Global | Instance):
+        if not isinstance(key, str):
+            continue
+        if key in METHODS and can_be_called(value):
+            return _poses(target, key, value)
+        if key in allowlist.hooks and isinstance(value, Global | Instance):
             calls = isinstance(value, Global) or value.source == PARTIAL
             return Objection(f"puts {shown(value)} in the place of the method {key!r}", malicious=calls)
     return None
+
+
+def objection_to_items(target: Instance, items: list[Any]) -> Objection | None:
+    """Why an instance may not be given those items: a `Bunch` looks up an attribute among them."""
+    state = Container("dict")
+    state.add(items)
+    for key, value in _attributes(state):
+        if isinstance(key, str) and key in METHODS and can_be_called(value):
+            return _poses(target, key, value)
+    return None
+
+
+def _poses(target: Instance, name: str, value: Any) -> Objection:
+    return Objection(f"{target.source} answers to .{name}() with {shown(value)}", malicious=isinstance(value, Instance))
 
 
 def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:

@@ -11,8 +11,9 @@ import re
 from typing import Any, Final
 
 from vallum_validator.scan.context import shown
+from vallum_validator.scan.pickled.answers import any_answers, can_be_called
 from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.values import Container, Global, Instance, Run
+from vallum_validator.scan.pickled.values import Container, Instance, Run
 
 _TEMPLATE: Final = "_parse_arg_template"
 _MAX_TEMPLATE: Final = 8192
@@ -26,6 +27,7 @@ _TEMPLATE_NODES: Final = (
 _SHARED: Final = frozenset(
     {
         "builtins.getattr",
+        "builtins.type",
         "logging.getLogger",
         "numpy._core._ufunc_reconstruct",
         "numpy.core._ufunc_reconstruct",
@@ -39,7 +41,6 @@ _MACHINERY: Final = re.compile(
     r"joblib\.(pool|parallel|executor|memory|logger|compressor|disk|testing|externals|_\w+)(\.|$)"
 )
 """Modules of listed packages whose classes run programs, and are part of no model: a pool acts when it is freed."""
-_CALLED_LATER: Final = frozenset({"functools.partial", "builtins.getattr", "operator.itemgetter"})
 _NAMESPACE: Final = "types.SimpleNamespace"
 
 _HOLD_ITEMS: Final = frozenset(
@@ -64,6 +65,11 @@ _HOLD_ITEMS: Final = frozenset(
 """Lists, dicts and sets, and what is derived from them without storing in a way of its own."""
 
 
+_DELEGATE: Final = frozenset(f"collections.{name}" for name in ("ChainMap", "UserDict", "UserList"))
+_NATIVE: Final = re.compile(r"pandas\.|pyarrow\.")
+"""Packages of which a `__setstate__` in C takes its state apart."""
+
+
 def is_shared(target: Instance) -> bool:
     """Whether the value was there before the file was loaded."""
     return target.source in _SHARED
@@ -72,6 +78,18 @@ def is_shared(target: Instance) -> bool:
 def holds_items(target: Instance) -> bool:
     """Whether APPENDS, SETITEMS and ADDITEMS only store: `DataFrame.__setitem__` calls a key that can be called."""
     return target.source in _HOLD_ITEMS
+
+
+def delegates(target: Instance) -> bool:
+    """Whether what is stored goes into what its state holds, by a method of that; honest pickles store nothing here."""
+    return target.source in _DELEGATE
+
+
+def objection_to_taking_apart(target: Instance, state: Any) -> Objection | None:
+    """Why code in C that no list was made from may not be given that state."""
+    if _NATIVE.match(target.source) and any_answers((state,)):
+        return Objection(f"{target.source} takes apart what answers with a function of the file's choice")
+    return None
 
 
 def objection_to_class(path: str) -> Objection | None:
@@ -84,6 +102,14 @@ def objection_to_class(path: str) -> Objection | None:
 def objection_to_state(target: Instance, state: Any) -> Objection | None:
     """Why an instance may not be given that state, `None` where it may."""
     distribution = target.source.startswith("scipy.stats.")
+    if isinstance(state, tuple) and len(state) == 2 and not distribution:
+        parts = [part for part in state if not isinstance(part, tuple)]
+        return next(filter(None, (objection_to_state(target, part) for part in parts)), None)
+    if isinstance(state, Instance) and holds_items(state):
+        # An unpickler takes every dict for a state. Of those that are filled by an instance's own method no entry is
+        # known, and `__class__` may be one.
+        reason = f"{target.source} is restored from {shown(state)}, of which no entry is known"
+        return Objection(reason, malicious=state.answers)
     if not isinstance(state, Container) or state.kind != "dict":
         # Its `__setstate__` makes a dict of what is none, as dict.update does.
         reason = f"{target.source} is restored from {shown(state)}"
@@ -92,7 +118,7 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
     if items is None:
         return Objection(f"{target.source} is given more attributes than are followed")
     for key, value in items:
-        if _can_be_called(value) and (target.source == _NAMESPACE or (isinstance(key, str) and key.startswith("__"))):
+        if can_be_called(value) and (target.source == _NAMESPACE or (isinstance(key, str) and key.startswith("__"))):
             # Whoever asks it for its length, its array or an attribute calls that.
             return Objection(f"{target.source} answers to {shown(key)} with {shown(value)}", malicious=True)
         if key == _TEMPLATE and not (isinstance(value, str) and _only_passes_arguments(value)):
@@ -100,10 +126,6 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
         if distribution and not isinstance(key, str):
             return Objection(f"{target.source} is given an attribute named {shown(key)}")
     return None
-
-
-def _can_be_called(value: Any) -> bool:
-    return isinstance(value, Global) or (isinstance(value, Instance) and value.source in _CALLED_LATER)
 
 
 def _items(state: Container) -> list[tuple[Any, Any]] | None:

