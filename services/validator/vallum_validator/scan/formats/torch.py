@@ -21,7 +21,7 @@ _PLAIN: Final = re.compile(rb"[\w.+-]{0,128}\s?")
 _PLAIN_MEMBER: Final = re.compile(
     r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|\.data/version)$"
 )
-_STORAGE: Final = re.compile(r"(data|constants|tensors|weights)/[\w.]+$")
+_STORAGE: Final = re.compile(r"(data|constants|tensors|traced_inputs|weights)/[\w.]+$")
 _CODE: Final = re.compile(r"code/.*\.py$")
 _DEBUG: Final = ".debug_pkl"
 _FOREIGN_OPERATOR: Final = re.compile(
@@ -72,7 +72,7 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
     for inside, name, content in storages:
         if secrets.is_textual(content):
             secrets.search([(0, content)], inside)
-        if named.get(name) != len(content):
+        if len(content) and named.get(name) != len(content):
             told = f"a storage of {len(content)} bytes, the pickle names {named.get(name, 'none')}"
             inside.report("file.polyglot", told, 0)
             context.inspect(content, inside)

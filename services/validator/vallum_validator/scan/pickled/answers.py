@@ -19,7 +19,7 @@ _KEEPS_ONLY: Final = frozenset(
     {
         *(f"builtins.{name}" for name in ("dict", "list", "tuple")),
         *(f"collections.{name}" for name in ("OrderedDict", "defaultdict", "deque")),
-        *("copyreg._reconstructor", "functools.partial"),
+        *("builtins.getattr", "copyreg._reconstructor", "functools.partial"),
     }
 )
 """What puts its arguments away without asking them for anything."""

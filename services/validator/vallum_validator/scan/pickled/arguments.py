@@ -130,7 +130,8 @@ def _getattr(arguments: Any, allowlist: Allowlist) -> Objection | None:
         )
     if isinstance(target, Instance) and target.source.startswith("scipy.stats.") and name == "_entropy":
         return None  # a discrete distribution keeps this bound method in its state
-    return Objection(f"takes the attribute {name!r} of {shown(target)}", malicious=name.startswith("_"))
+    # A schedule of torch keeps its method `_annealing_cos`; only Python's own names lead out of an instance.
+    return Objection(f"takes the attribute {name!r} of {shown(target)}", malicious=name.startswith("__"))
 
 
 _REBUILDS_TENSOR: Final = "torch._utils._rebuild_"
@@ -206,6 +207,8 @@ def _ufunc(arguments: Any, allowlist: Allowlist) -> Objection | None:
     return Objection(f"imports a computed name: {shown(arguments)}", malicious=True)
 
 
+FOLLOWED: Final = frozenset({"dill._dill._create_array", "dill._dill._load_type"})
+"""What no list can grade, since it does what its arguments say: those are judged as if the file did it itself."""
 ENCODINGS: Final = ("latin1", "latin-1", "utf-8", "ascii")
 """How pickles of bytes are encoded."""
 

@@ -16,7 +16,7 @@ from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Budget, shown
 from vallum_validator.scan.pickled.arguments import Objection
 from vallum_validator.scan.pickled.machine import Machine
-from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Instance
+from vallum_validator.scan.pickled.values import Container, Global, Instance, Opaque
 from vallum_validator.scan.texts import Texts
 
 WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
@@ -83,7 +83,7 @@ def _note_built(machine: Machine, state: Any, position: int) -> None:
     if not (isinstance(state, tuple) and len(state) == 5):
         return
     content = state[4]
-    if content is OPAQUE and (lies := machine.budget.noted.last(position)):
+    if isinstance(content, Opaque) and (lies := machine.budget.noted.last(position)):
         with contextlib.suppress(Invalid):
             itemsize, _ = dtype_size(state[2])
             machine.budget.noted.typed(_kind(state[2]), machine.data[lies[0] : lies[1]], itemsize, lies[0])
@@ -112,7 +112,7 @@ def note_texts(budget: Budget, dtype: Any, content: Any, *, place: int, offset: 
         if isinstance(content, bytes) and _kind(dtype) in "SU":
             texts = Texts.of(memoryview(content), _kind(dtype), itemsize, offset, place=place)
             budget.noted.texts += [texts] if texts else []
-        elif content is OPAQUE and _kind(dtype) not in "SUVO":
+        elif isinstance(content, Opaque) and _kind(dtype) not in "SUVO":
             budget.noted.numbers += filter(None, [budget.noted.last(place)])
 
 

@@ -12,7 +12,15 @@ from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
 from vallum_validator.scan.pickled.answers import any_answers, keeps_only
-from vallum_validator.scan.pickled.arguments import CLASS_FIRST, ENCODINGS, NESTED_TORCH, TOOLS, Objection, rule_for
+from vallum_validator.scan.pickled.arguments import (
+    CLASS_FIRST,
+    ENCODINGS,
+    FOLLOWED,
+    NESTED_TORCH,
+    TOOLS,
+    Objection,
+    rule_for,
+)
 from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts, objection_to_dtype
 from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_items, objection_to_shadowing
 from vallum_validator.scan.pickled.states import (
@@ -23,7 +31,7 @@ from vallum_validator.scan.pickled.states import (
     objection_to_state,
     objection_to_taking_apart,
 )
-from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance, Tool
+from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance, Stretch, Tool
 
 _PAYLOAD: Final = re.compile(
     r"__import__|\bimport\s+\w|\bexec\s*\(|\beval\s*\(|\bos\s*\.\s*\w|subprocess|/bin/|\bbash\b|\bsh\s+-c|powershell|cmd\.exe|"
@@ -87,6 +95,8 @@ class Judge:
         """Grade a global and report it where it may not be named."""
         self._context.budget.step((len(module) + len(name)) // _TEXT_PER_STEP)
         grade = self._allowlist.grade(module, name)
+        if grade is Grade.UNLISTED and f"{module}.{name}" in FOLLOWED:
+            grade = Grade.CALLABLE
         if self._reading is Reading.SCRIPT and (module.partition(".")[0] == "__torch__" or module in _SCRIPT_MODULES):
             grade = Grade.CALLABLE
         if self._allowlist.fault:
@@ -133,7 +143,6 @@ class Judge:
             return Instance(f"calling {target!r}"[:200])
         if not isinstance(target, Global):
             raise Invalid(f"{opcode} at offset {offset} calls {shown(target)}, which cannot be called")
-        answers = False
         if target.grade < Grade.CLASS:
             self._unlisted_call(offset, opcode, target, arguments)
         elif target.grade is Grade.CLASS and not _skips_constructor(opcode, arguments):
@@ -141,22 +150,53 @@ class Judge:
             self._report(self._rule_for_unlisted(arguments), opcode, what, offset)
         elif (objection := objection_to_class(target.path)) is not None:
             self._object(objection, opcode, target.path, offset)
-        else:
-            self._check_arguments(offset, opcode, target, arguments)
-            if target.path in _FROM_BUFFER and isinstance(arguments, tuple) and len(arguments) > 1:
-                note_texts(self._context.budget, arguments[1], arguments[0], place=offset)
-            answers = any_answers((arguments,))
-            if answers and not keeps_only(target.path):
-                what = f"{target.path} is given what answers with a function of the file's choice: {shown(arguments)}"
-                self._report("pickle.call-unlisted", opcode, what, offset)
-            if target.path == "_codecs.encode" and (encoded := _encoded(arguments)) is not None:
-                return encoded
-            if target.path == "builtins.getattr" and (taken := self._attribute(offset, arguments)):
-                return taken
+        elif (result := self._listed_call(offset, opcode, target, arguments)) is not None:
+            return result
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
         source = _class_of(target, arguments)
         kept = arguments if source in LOOKED_INTO else None
-        return Instance(source, kept, may_be_text=may_be_text, answers=answers)
+        return Instance(source, kept, may_be_text=may_be_text, answers=any_answers((arguments,)))
+
+    def _listed_call(self, offset: int, opcode: str, target: Global, arguments: Any) -> Any:
+        """Judge the arguments; gives the result where more is known of it than what made it, else `None`."""
+        self._check_arguments(offset, opcode, target, arguments)
+        if target.path in _FROM_BUFFER and isinstance(arguments, tuple) and len(arguments) > 1:
+            note_texts(self._context.budget, arguments[1], arguments[0], place=offset)
+        if not keeps_only(target.path) and any_answers((arguments,)):
+            what = f"{target.path} is given what answers with a function of the file's choice: {shown(arguments)}"
+            self._report("pickle.call-unlisted", opcode, what, offset)
+        match target.path:
+            case "_codecs.encode":
+                return _encoded(arguments)
+            case "builtins.getattr":
+                return self._attribute(offset, arguments)
+            case "dill._dill._load_type":
+                return self._type_by_name(offset, opcode, arguments)
+            case "dill._dill._create_array":
+                return self._created(offset, opcode, arguments)
+        return None
+
+    def _type_by_name(self, offset: int, opcode: str, arguments: Any) -> Any:
+        """dill names a type of Python by its name alone, those of the module `types` among them."""
+        name = arguments[0] if isinstance(arguments, tuple) and len(arguments) == 1 else None
+        if isinstance(name, str):
+            return self.name(offset, opcode, "types" if name.endswith("Type") else "builtins", name)
+        return self.name_computed(offset, "builtins", name)
+
+    def _created(self, offset: int, opcode: str, arguments: Any) -> Any:
+        """dill makes an array by the call, the state and the attributes that it is given."""
+        if not (isinstance(arguments, tuple) and len(arguments) in (3, 4)):
+            raise Invalid(f"dill needs a function, its arguments and a state, got {shown(arguments)}")
+        function, made, state = arguments[:3]
+        attributes = arguments[3] if len(arguments) == 4 else None
+        if not (isinstance(function, Global) and function.path in CLASS_FIRST):
+            self._report("pickle.call-denied", opcode, f"has dill call {shown(function)} with {shown(made)}", offset)
+            return None
+        array = self.call(offset, opcode, function, made)
+        for part in (state, attributes):
+            if part is not None:
+                self.build(offset, array, part)
+        return array
 
     def _attribute(self, offset: int, arguments: Any) -> Global | None:
         """What `getattr` gives where it is listed: `ZoneInfo._unpickle`, which is called next."""
@@ -179,7 +219,9 @@ class Judge:
         """A tensor in a plain pickle is a file of torch's, which `torch.load` reads with all it may name."""
         content = arguments[0] if isinstance(arguments, tuple) and len(arguments) == 1 else None
         found = ""
-        if isinstance(content, bytes):
+        if isinstance(content, Stretch):
+            found = self._context.inspect(content.data, self._context.enter(f"bytes at {offset}"))
+        elif isinstance(content, bytes):
             found = self._context.inspect(memoryview(content), self._context.enter(f"bytes at {offset}"))
         if not found.startswith("torch"):
             self._report("pickle.call-unlisted", opcode, f"has torch load {shown(content)}", offset)

@@ -15,7 +15,7 @@ from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled import objects
 from vallum_validator.scan.pickled.machine import Handler, Machine
 from vallum_validator.scan.pickled.numbers import as_number
-from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container, measured, packed
+from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container, Stretch, measured, packed
 
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED: Final = {
@@ -62,10 +62,10 @@ def _byte(machine: Machine, start: int) -> int:
 
 
 def _text_of(raw: memoryview | bytes, encoding: str) -> Any:
+    if encoding == "bytes":
+        return bytes(raw) if len(raw) <= MAX_KEPT else Stretch(memoryview(raw))
     if len(raw) > MAX_KEPT:
         return OPAQUE
-    if encoding == "bytes":
-        return bytes(raw)
     try:
         return str(raw, encoding, "surrogatepass")
     except UnicodeDecodeError:

@@ -52,6 +52,20 @@ class Opaque:
 OPAQUE: Final = Opaque()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Stretch(Opaque):
+    """Bytes that are too long to be kept, where they lie in the file.
+
+    Args:
+        data: the bytes.
+    """
+
+    data: memoryview
+
+    def __repr__(self) -> str:
+        return "<data>"
+
+
 @dataclass(frozen=True, slots=True)
 class Global:
     """A class, function or module attribute that the pickle named.
