@@ -28,6 +28,12 @@ ESCAPES = [
     "{{ dict(__class__=1) }}",
     "{% macro a(b) %}{{ b.__globals__ }}{% endmacro %}",
     "{{ x.y.z.gi_frame.f_back.__builtins__ }}",
+    "{{ lipsum | attr(messages[0]['content']) }}",
+    "{% set name = messages[0]['content'] %}{{ lipsum[name] }}",
+    "{{ ([cycler] | map(attribute='__init__.__globals__.os') | first).system('id') }}",
+    "{{ ([lipsum] | groupby('__globals__.os'))[0].grouper }}",
+    "{{ messages[0].content.system('id') }}",
+    "{{ (joiner | attr('X' | replace('X', messages[0]['content']))) }}",
 ]
 
 SUSPICIOUS = [

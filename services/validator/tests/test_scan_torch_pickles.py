@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan import scan_file
 
-from .corpus.assembly import Call, Name, push, stream, text
+from .corpus.assembly import Call, Name, Raw, new, push, stream, text
 
 
 def persistent(kind: str, key: str) -> bytes:
@@ -58,3 +59,38 @@ def test_tensor_in_a_pickle_is_scanned_as_the_file_it_is(tmp_path: Path, protoco
     hostile = legacy(push(Call("os:system", "id")), {})
     assert scanned(tmp_path, held(hostile)).verdict is ScanVerdict.MALICIOUS
     assert scanned(tmp_path, held(b"no tensor")).verdict is ScanVerdict.UNKNOWN
+
+
+def test_large_tensor_in_a_pickle_is_scanned_where_it_lies(tmp_path: Path) -> None:
+    def binary(content: bytes) -> bytes:
+        return b"B" + struct.pack("<I", len(content)) + content
+
+    ballast = binary(bytes(100_000))
+
+    def held(model: bytes) -> bytes:
+        content = legacy(model, {})
+        return stream(Raw(push(Name("torch.storage:_load_from_bytes")) + binary(content) + b"\x85R"))
+
+    assert scanned(tmp_path, held(ballast)).verdict is ScanVerdict.CLEAN
+    hostile = held(push(Call("os:system", "id")) + b"0" + ballast)
+    assert scanned(tmp_path, hostile).verdict is ScanVerdict.MALICIOUS
+
+
+def test_schedule_that_keeps_a_private_method_of_its_own_is_no_attack(tmp_path: Path) -> None:
+    schedule = new("torch.optim.lr_scheduler:StepLR")
+    private = stream(Call("builtins:getattr", schedule, "_annealing_cos"))
+    assert scanned(tmp_path, private).verdict is ScanVerdict.UNKNOWN
+    internal = stream(Call("builtins:getattr", schedule, "__init__"))
+    assert scanned(tmp_path, internal).verdict is ScanVerdict.MALICIOUS
+
+
+def test_inputs_of_a_traced_module_are_storages(tmp_path: Path) -> None:
+    module, inputs = b"\x80\x02}.", b"\x80\x02" + persistent("FloatStorage", "0") + b"."
+    members = {"data.pkl": module, "constants.pkl": module, "traced_inputs.pkl": inputs, "version": b"3\n"}
+    verdicts = []
+    for content in (b"", bytes(4), stream(Call("os:system", "id"))):
+        with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+            for name, data in {**members, "traced_inputs/0": content}.items():
+                archive.writestr(f"m/{name}", data)
+        verdicts.append(scan_file(tmp_path / "model.pt").verdict)
+    assert verdicts == [ScanVerdict.CLEAN, ScanVerdict.CLEAN, ScanVerdict.MALICIOUS]

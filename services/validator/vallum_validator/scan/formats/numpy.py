@@ -18,6 +18,8 @@ MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 64 * 1024
 _MAX_EMPTY: Final = 1_000_000
 _DTYPE: Final = re.compile(r"[<>|=]?([?biufcmMSUVOT])([0-9]{0,9})(\[.{1,20}\])?$")
+_OBJECTS: Final = frozenset({"object", "object_"})
+"""What else numpy reads as `O`, and never writes."""
 
 
 def inspect_npy(data: memoryview, context: Context) -> str:
@@ -69,6 +71,8 @@ def _header(text: str) -> tuple[Any, tuple[int, ...]]:
 
 def _size(descr: Any, depth: int) -> tuple[int, bool]:
     """Bytes per element, and whether it holds Python objects."""
+    if isinstance(descr, str) and descr in _OBJECTS:
+        return 8, True
     match = _DTYPE.match(descr) if isinstance(descr, str) else None
     if match:
         width = 4 if match[1] == "U" else 1

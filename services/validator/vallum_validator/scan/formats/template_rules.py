@@ -65,8 +65,16 @@ _INTERNALS: Final = frozenset(
      "tb_frame", "tb_next", "co_consts", "popen", "system", "getattr", "setattr", "globals", "builtins",
      "import_module"}
 )  # fmt: skip
+_ACTS: Final = frozenset(
+    {"system", "popen", "Popen", "check_output", "check_call", "getoutput", "exec", "eval", "import_module", "spawn"}
+)
+"""What a template calls only when it has reached Python."""
+_PYTHON: Final = frozenset({"lipsum", "cycler", "joiner"})
+"""Names that stand for a function and classes of Python, in which there is nothing to look up by a name."""
 _PIECE: Final = re.compile(r"^_+$|^_[^_]|__|[^_]_$")
 _DUNDER: Final = re.compile(r"__\w+__|^__\w|\w__$")
+_PATH: Final = re.compile(r"\s*(?:[\w\[\]]+\.)*__\w+__(?:\.[\w\[\]]+)*\s*")
+"""One internal name, or a path over one, as `groupby` and `map` follow it."""
 _PICKS: Final = frozenset(
     {"count", "d", "default", "dictsort", "first", "int", "items", "last", "length", "list", "lower", "sort", "string",
      "trim", "upper"}
@@ -145,13 +153,15 @@ def _attribute(node: nodes.Getattr) -> Iterator[Objection]:
 
 def _constant(node: nodes.Const) -> Iterator[Objection]:
     if isinstance(node.value, str) and _PIECE.search(node.value):
-        dunder = bool(_DUNDER.search(node.value)) and node.value.strip("_").isidentifier()
+        alone = bool(_DUNDER.search(node.value)) and node.value.strip("_").isidentifier()
+        dunder = alone or bool(_PATH.fullmatch(node.value))
         yield Objection(node.lineno, f"writes {shown(node.value)}, a part of an internal name", escapes=dunder)
 
 
 def _filter(node: nodes.Filter) -> Iterator[Objection]:
     if node.name not in _FILTERS:
-        yield Objection(node.lineno, f"uses the filter {shown(node.name)}")
+        reaches = node.name == "attr" and _is_python(node.node)
+        yield Objection(node.lineno, f"uses the filter {shown(node.name)}", escapes=reaches)
         return
     named = _NAMED.get(node.name)
     first = node.args[0] if node.args else None
@@ -161,6 +171,10 @@ def _filter(node: nodes.Filter) -> Iterator[Objection]:
         arguments = [*node.args[:1], *(pair.value for pair in node.kwargs if pair.key == "attribute")]
         if not all(isinstance(argument, nodes.Const) for argument in arguments) or node.dyn_args or node.dyn_kwargs:
             yield Objection(node.lineno, f"gives {node.name!r} a computed name")
+
+
+def _is_python(node: nodes.Node | None) -> bool:
+    return isinstance(node, nodes.Name) and node.name in _PYTHON
 
 
 def _test(node: nodes.Test) -> Iterator[Objection]:
@@ -199,7 +213,7 @@ def _call(node: nodes.Call, macros: Set[str]) -> Iterator[Objection]:
         yield Objection(node.lineno, f"calls {shown(target.name)}")
     elif not isinstance(target, nodes.Getattr) or target.attr not in _METHODS:
         what = target.attr if isinstance(target, nodes.Getattr) else "the result of an expression"
-        yield Objection(node.lineno, f"calls {shown(what)}")
+        yield Objection(node.lineno, f"calls {shown(what)}", escapes=what in _ACTS)
     if node.dyn_args or node.dyn_kwargs:
         yield Objection(node.lineno, "calls with arguments that are unpacked")
 
@@ -214,6 +228,8 @@ def _range(node: nodes.Call) -> Iterator[Objection]:
 
 def _subscript(node: nodes.Getitem, built: Set[str]) -> Iterator[Objection]:
     """A name in brackets must be written, or come from the conversation; it must not be put together."""
+    if _is_python(node.node):
+        yield Objection(node.lineno, "looks up a name in a function of Python", escapes=True)
     for part in _parts(node.arg):
         name = part.name if isinstance(part, nodes.Name) else part.attr if isinstance(part, nodes.Getattr) else ""
         if name in built or _puts_together(part):
