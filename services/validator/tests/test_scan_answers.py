@@ -81,6 +81,24 @@ NOT_FOLLOWED: dict[str, Any] = {
     "dtype by another name": built(Call("numpy:dtype", "object"), (3, "|", None, None, None, -1, -1, 63)),
 }
 
+PLAIN_FORMULAS = (
+    "y ~ a + b",
+    "y ~ C(region, Treatment(reference='north')):np.log(size) - 1",
+    "np.log1p(y) ~ bs(a, df=4) + I(b ** 2) + Q('a name') + `another name`",
+    "~ a * b",
+)
+PROGRAMS = (
+    "y ~ open('x', 'w')",
+    "y ~ I(().__class__)",
+    "y ~ np.load('x')",
+    "y ~ np.testing.measure('1')",
+    "y ~ a.to_pickle('x')",
+    "y ~ (lambda: 1)()",
+    "y ~ [a for a in b]",
+    "y ~ f'{a}'",
+    "y ~ __import__('os')",
+)
+
 
 def verdict_of(data: bytes, folder: Path) -> ScanVerdict:
     (folder / "model.pkl").write_bytes(data)
@@ -106,3 +124,23 @@ def test_what_dill_would_do_for_an_attack_is_malicious(name: str, tmp_path: Path
 @pytest.mark.parametrize("name", NOT_FOLLOWED)
 def test_what_is_not_followed_is_not_clean(name: str, tmp_path: Path) -> None:
     assert verdict_of(stream(NOT_FOLLOWED[name]), tmp_path) is not ScanVerdict.CLEAN
+
+
+def with_formula(formula: str) -> bytes:
+    state = {"restore_design_info": True, "formula": formula}
+    return stream(new("statsmodels.base.data:PandasData", state=state))
+
+
+@pytest.mark.parametrize("formula", PLAIN_FORMULAS)
+def test_formula_that_only_computes_is_clean(formula: str, tmp_path: Path) -> None:
+    assert verdict_of(with_formula(formula), tmp_path) is ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("formula", PROGRAMS)
+def test_formula_that_is_a_program_is_malicious(formula: str, tmp_path: Path) -> None:
+    assert verdict_of(with_formula(formula), tmp_path) is ScanVerdict.MALICIOUS
+
+
+@pytest.mark.parametrize("formula", ["y ~ mine(a)", "y ~ a +", "y ~ a # b"])
+def test_formula_that_nobody_can_judge_is_unknown(formula: str, tmp_path: Path) -> None:
+    assert verdict_of(with_formula(formula), tmp_path) is ScanVerdict.UNKNOWN

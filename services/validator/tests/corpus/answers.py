@@ -75,6 +75,15 @@ RUNS: Final[Calls] = {
 """What runs a payload when it is loaded."""
 
 NEEDS_MORE: Final[Calls] = {
+    "formula that is a program": lambda p: new(
+        "statsmodels.base.data:PandasData",
+        state={
+            "restore_design_info": True,
+            "restore_model_spec": True,
+            "formula": f"a ~ I({p.code} or b)",
+            "frame": new("pandas:DataFrame"),
+        },
+    ),
     "parameter of what detaches itself": lambda p: Call(
         "torch._utils:_rebuild_parameter", _posing(p, "detach"), True, {}
     ),

@@ -27,17 +27,17 @@ METHODS: Final = frozenset(
     {"add", "all", "any", "append", "argmax", "argmin", "argsort", "as_integer_ratio", "as_subclass", "astype",
      "bit_count", "bit_length", "byteswap", "capitalize", "casefold", "center", "clear", "conjugate", "copy", "count",
      "cpu", "data_ptr", "decode", "detach", "difference", "difference_update", "dim", "discard", "encode", "endswith",
-     "equals", "expandtabs", "extend", "fill", "find", "flatten", "format", "format_map", "from_bytes", "fromhex",
-     "fromkeys", "get", "hex", "index", "insert", "intersection", "intersection_update", "is_integer", "isalnum",
-     "isalpha", "isascii", "isdecimal", "isdigit", "isdisjoint", "isidentifier", "islower", "isnumeric",
-     "isprintable", "isspace", "issubset", "issuperset", "istitle", "isupper", "item", "items", "itemset", "join",
-     "keys", "ljust", "lower", "lstrip", "maketrans", "newbyteorder", "numel", "numpy", "partition", "pop", "popitem",
-     "ravel", "remove", "removeprefix", "removesuffix", "replace", "requires_grad_", "reshape", "resize", "reverse",
-     "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "rvs", "set_", "setdefault", "size", "sort",
-     "split", "splitlines", "squeeze", "startswith", "storage", "storage_offset", "stride", "strip", "swapaxes",
-     "swapcase", "symmetric_difference", "symmetric_difference_update", "take", "title", "to_bytes", "to_numpy",
-     "tobytes", "tolist", "translate", "transpose", "union", "untyped_storage", "update", "upper", "values", "view",
-     "zfill"}
+     "eq", "equals", "expandtabs", "extend", "fill", "find", "flatten", "format", "format_map", "from_bytes",
+     "fromhex", "fromkeys", "get", "get_indexer", "get_params", "getfield", "hex", "index", "insert", "intersection",
+     "intersection_update", "is_integer", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isdisjoint",
+     "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "issubset", "issuperset", "istitle", "isupper",
+     "item", "items", "itemset", "join", "keys", "ljust", "lower", "lstrip", "maketrans", "newbyteorder", "numel",
+     "numpy", "partition", "pop", "popitem", "ravel", "remove", "removeprefix", "removesuffix", "replace",
+     "requires_grad_", "reshape", "resize", "reverse", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip",
+     "rvs", "set_", "setdefault", "setfield", "size", "sort", "split", "splitlines", "squeeze", "startswith",
+     "storage", "storage_offset", "stride", "strip", "swapaxes", "swapcase", "symmetric_difference",
+     "symmetric_difference_update", "take", "title", "to_bytes", "to_numpy", "tobytes", "tolist", "translate",
+     "transpose", "union", "untyped_storage", "update", "upper", "values", "view", "zfill"}
 )  # fmt: skip
 """What code calls of containers, texts, numbers, arrays and tensors. An honest instance has its methods from its class;
 a state that brings one of its own makes the instance pass for what it is not."""

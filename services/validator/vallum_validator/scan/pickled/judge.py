@@ -22,6 +22,7 @@ from vallum_validator.scan.pickled.arguments import (
     rule_for,
 )
 from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts, objection_to_dtype
+from vallum_validator.scan.pickled.formulas import objection_to_formula
 from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_items, objection_to_shadowing
 from vallum_validator.scan.pickled.states import (
     delegates,
@@ -260,6 +261,7 @@ class Judge:
                 objection_to_shadowing(target, state, self._allowlist),
                 objection_to_taking_apart(target, state),
                 objection_to_dtype(target, state),
+                objection_to_formula(target.source, state),
             ):
                 if objection is not None:
                     self._object(objection, "BUILD", target.source, offset)

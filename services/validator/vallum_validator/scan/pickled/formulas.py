@@ -1,0 +1,80 @@
+"""Formulas of statistical models, which are programs: `statsmodels` evaluates the one in a state while it is restored.
+
+`y ~ C(region) + np.log(size)` is cut into pieces by patsy or formulaic, and each piece is evaluated as Python. So the
+pieces may be names, numbers, arithmetic, and calls of the functions that these libraries and numpy have for a formula.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any, Final
+
+from vallum_validator.scan.context import shown
+from vallum_validator.scan.pickled.arguments import Objection
+from vallum_validator.scan.pickled.values import Container
+
+_EVALUATES: Final = "statsmodels.base.data."
+_RESTORES: Final = frozenset({"restore_design_info", "restore_model_spec"})
+"""What has `ModelData.__setstate__` evaluate the formula: before statsmodels 0.15 the one, since then the other."""
+_MAX_FORMULA: Final = 16 * 1024
+_QUOTED: Final = re.compile(r"`[^`\n]*`")
+_FUNCTIONS: Final = frozenset(
+    {"C", "Diff", "Helmert", "I", "Poly", "Q", "Sum", "Treatment", "bs", "cc", "center", "cr", "scale", "standardize",
+     "te", "abs", "exp", "log", "log10", "log1p", "log2", "sqrt"}
+)  # fmt: skip
+_NUMPY: Final = frozenset(
+    {"abs", "absolute", "arctan", "cos", "cosh", "cbrt", "exp", "expm1", "float64", "log", "log10", "log1p", "log2",
+     "maximum", "minimum", "power", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "where"}
+)  # fmt: skip
+_BUILT_IN: Final = frozenset(
+    {"breakpoint", "compile", "eval", "exec", "getattr", "globals", "input", "locals", "open", "setattr", "vars"}
+)
+_PLAIN: Final = (
+    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.operator, ast.unaryop, ast.cmpop, ast.Load),
+    *(ast.Name, ast.Constant, ast.List, ast.Tuple, ast.keyword),
+)
+
+
+def objection_to_formula(source: str, state: Any) -> Objection | None:
+    """Why an instance may not be given a state with that formula, `None` where there is none or it only computes."""
+    attributes = state.as_dict() if isinstance(state, Container) and state.kind == "dict" else None
+    if not attributes or not (source.startswith(_EVALUATES) or _RESTORES & attributes.keys()):
+        return None
+    formula = attributes.get("formula")
+    if formula is None:
+        return None
+    if not isinstance(formula, str) or len(formula) > _MAX_FORMULA or "#" in formula:
+        return Objection(f"{source} evaluates the formula {shown(formula)}")
+    try:
+        sides = [_parsed(side.strip()) for side in _QUOTED.sub("q", formula).split("~") if side.strip()]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return Objection(f"{source} evaluates the formula {shown(formula)}, which is no plain one")
+    objections = [found for side in sides for node in ast.walk(side) if (found := _objection(node)) is not None]
+    worst = max(objections, key=lambda found: found.malicious, default=None)
+    return Objection(f"{source} evaluates {shown(formula)}, which {worst.reason}", worst.malicious) if worst else None
+
+
+def _parsed(side: str) -> ast.Expression:
+    """One side of a formula as Python; `a:b` is how formulas write an interaction, and no Python."""
+    try:
+        return ast.parse(side, mode="eval")
+    except SyntaxError:
+        return ast.parse(side.replace(":", "*"), mode="eval")
+
+
+def _objection(node: ast.AST) -> Objection | None:
+    match node:
+        case ast.Call(func=ast.Name(id=name)) if name in _FUNCTIONS:
+            return None
+        case ast.Call(func=ast.Name(id=name)):
+            return Objection(f"calls {name!r}", malicious=name in _BUILT_IN or name.startswith("__"))
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="np" | "numpy"))):
+            return None  # the attribute is judged by itself
+        case ast.Attribute(value=ast.Name(id="np" | "numpy"), attr=name) if name in _NUMPY:
+            return None
+        case ast.Name(id=name):
+            return Objection(f"names {name!r}", malicious=True) if name.startswith("__") else None
+        case _ if isinstance(node, _PLAIN):
+            return None
+    return Objection(f"is more than a formula: {shown(ast.unparse(node))}", malicious=True)
