@@ -26,11 +26,11 @@ def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -
     for key, value in _attributes(state):
         if not isinstance(key, str):
             continue
-        if key in METHODS and can_be_called(value):
-            return _poses(target, key, value)
         if key in allowlist.hooks and isinstance(value, Global | Instance):
             calls = isinstance(value, Global) or value.source == PARTIAL
             return Objection(f"puts {shown(value)} in the place of the method {key!r}", malicious=calls)
+        if key in METHODS and can_be_called(value):
+            return _poses(target, key, value)
     return None
 
 
