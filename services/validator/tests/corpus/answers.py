@@ -1,6 +1,8 @@
 """Attacks in which every name is one of honest models, and what runs is called by a name that the file gives it.
 
-Those that need torch are not loaded in the tests, which do without it; each was seen to run with torch 2.
+Those that need torch or statsmodels are not loaded in the tests, which do without them. Seen to run with torch 2 or
+statsmodels 0.15: the formula, the parameter, the network, and both loads; bytes that are pointers ended the process.
+The others are the same tricks where the payload at hand does not fit.
 """
 
 from __future__ import annotations
