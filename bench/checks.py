@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -51,7 +52,7 @@ from vallum_validator.assess import assess, seed_of
 from vallum_validator.checks import load_thresholds
 from vallum_validator.checks.disparity import Criterion, gap, impact
 from vallum_validator.checks.feasible import attack_feasible
-from vallum_validator.checks.groups import Confusion, Family, confusion, families
+from vallum_validator.checks.groups import Family, confusion, families
 from vallum_validator.checks.intervals import clopper_pearson
 from vallum_validator.checks.leakage import leakage
 from vallum_validator.checks.membership import attack
@@ -59,7 +60,7 @@ from vallum_validator.checks.nearest import nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.plain import Means, Origins, Plain
 from vallum_validator.checks.references import OwnKind, judged, train_references
-from vallum_validator.checks.resampling import simultaneous_confidence
+from vallum_validator.checks.resampling import bonferroni, simultaneous_confidence
 from vallum_validator.checks.search import Pool, Reach
 from vallum_validator.checks.sequential import confidence_sequence, final_interval, outcome_below
 from vallum_validator.checks.space import Space, build_space
@@ -381,28 +382,32 @@ def refusals(_peers: Sequence[Mapping[str, Any]], simulations: int = 1_000) -> N
     """How often a fair model fails, and how often a group selected 0.6 times as often is found, by number of rows."""
     shares = np.array([0.576, 0.279, 0.048, 0.048, 0.021, 0.011, 0.006, 0.005, 0.004, 0.002])
     rng = np.random.default_rng(0)
-    for rows in (1_000, 5_000, 20_000, 100_000):
+    for rate, rows in itertools.product((0.05, 0.24), (300, 1_000, 5_000, 20_000, 100_000)):
         fair, rule, found, wrong = 0, 0, 0, 0
-        criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=1 - 0.05 / (len(shares) - 1))
         for _ in range(simulations):
             size = np.maximum(rng.multinomial(rows, shares / shares.sum()), 1)
-            alike = rng.binomial(size, 0.24)
-            lower = rng.binomial(size, np.where(np.arange(len(shares)) == 2, 0.6 * 0.24, 0.24))
-            fair += _outcome(alike, size, criterion) is Outcome.FAIL
+            alike = rng.binomial(size, rate)
+            lower = rng.binomial(size, np.where(np.arange(len(shares)) == 2, 0.6 * rate, rate))
+            fair += _outcome(alike, size, rng) is Outcome.FAIL
             large = size >= 30
             rule += (alike[large] / size[large]).min() < 0.8 * (alike[large] / size[large]).max()
-            outcome = _outcome(lower, size, criterion)
+            outcome = _outcome(lower, size, rng)
             found += outcome is Outcome.FAIL
             wrong += outcome is Outcome.PASS
         print(
-            f"  {rows:7,d} rows: refused {fair / simulations:.1%} (80 % rule {rule / simulations:.0%}); "
-            f"a 4.8 % group at 0.6: found {found / simulations:.0%}, passed {wrong / simulations:.1%}"
+            f"  {rows:7,d} rows, {rate:.0%} selected: refused {fair / simulations:.1%} "
+            f"(80 % rule {rule / simulations:.0%}); a 4.8 % group at 0.6: found {found / simulations:.0%}, "
+            f"passed {wrong / simulations:.1%}"
         )
 
 
-def _outcome(selected: np.ndarray, size: np.ndarray, criterion: Criterion) -> Outcome | None:
-    zeros = np.zeros(len(size), dtype=np.int64)
-    found = impact(Confusion(size, selected, zeros, zeros), criterion)
+def _outcome(selected: np.ndarray, size: np.ndarray, rng: np.random.Generator) -> Outcome | None:
+    """The verdict of the check on one column of groups."""
+    counts = np.zeros((len(size), 2, 2), dtype=np.int64)
+    counts[:, 0, 0], counts[:, 0, 1] = size - selected, selected
+    family = Family(("group",), tuple(map(str, range(len(size)))), counts, np.arange(len(size)), np.zeros(0, np.intp))
+    needed, strict = simultaneous_confidence([family], (1,), 0.95, rng), bonferroni([family], (1,), 0.95)
+    found = impact(confusion(counts, 1), Criterion(0.8, 0.02, 0.95, simultaneous=needed, strict=strict))
     return found.outcome if found else None
 
 

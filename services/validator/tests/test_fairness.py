@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks import Thresholds, load_thresholds, run_check
 from vallum_validator.checks.disparity import Criterion, gap, impact
 from vallum_validator.checks.groups import Confusion, Family, confusion, families
-from vallum_validator.checks.resampling import simultaneous_confidence
+from vallum_validator.checks.resampling import bonferroni, simultaneous_confidence
 from vallum_validator.checks.testing import subject_of
 from vallum_validator.checks.truth import labelled
 from vallum_validator.domain.evidence import CheckResult, Outcome
@@ -19,7 +19,7 @@ from vallum_validator.table import Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
 FEATURES: dict[str, dict[str, Any]] = {"score": {"type": "number"}}
-CRITERION = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=0.95)
+CRITERION = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=0.95, strict=0.95)
 
 
 def _answer(table: Table) -> np.ndarray:
@@ -36,8 +36,8 @@ def _table(groups: dict[str, tuple[int, int]], column: str = "sex") -> Table:
 
 
 def _check(table: Table, sensitive: tuple[str, ...] = ("sex",), **more: Any) -> CheckResult:
-    more = {"positive": "1", "classes": ("0", "1"), **more}
-    subject = subject_of(_answer, FEATURES, thresholds=THRESHOLDS, evaluation=table, sensitive=sensitive, **more)
+    more = {"positive": "1", "classes": ("0", "1"), "thresholds": THRESHOLDS, **more}
+    subject = subject_of(_answer, FEATURES, evaluation=table, sensitive=sensitive, **more)
     return run_check("bias_fairness", subject)
 
 
@@ -167,6 +167,31 @@ def test_one_group_has_nobody_to_be_compared_with() -> None:
     assert "no two groups" in result.reason
 
 
+def test_a_handful_of_lucky_rows_is_not_what_all_others_are_held_against() -> None:
+    found = impact(_seen([50, 52, 5], [200, 200, 5]), CRITERION)
+    assert found is not None
+    assert found.reference == 1
+    assert found.outcome is not Outcome.FAIL
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.25])
+def test_a_fair_model_with_tiny_groups_is_refused_at_most_at_the_declared_rate(rate: float) -> None:
+    rng = np.random.default_rng(8)
+    shares = np.array([0.5, *[0.04] * 12])
+    refused = 0
+    for _ in range(200):
+        size = np.maximum(rng.multinomial(300, shares / shares.sum()), 1)
+        selected = rng.binomial(size, rate)
+        counts = np.zeros((len(size), 2, 2), dtype=np.int64)
+        counts[:, 0, 0], counts[:, 0, 1] = size - selected, selected
+        family = Family(("group",), tuple(map(str, range(len(size)))), counts, np.arange(len(size)), np.zeros(0, int))
+        needed = simultaneous_confidence([family], (1,), 0.95, rng)
+        strict = bonferroni([family], (1,), 0.95)
+        found = impact(confusion(counts, 1), Criterion(0.8, 0.02, 0.95, simultaneous=needed, strict=strict))
+        refused += found is not None and found.outcome is Outcome.FAIL
+    assert refused / 200 <= 0.05
+
+
 def test_a_confusion_counts_each_cell_once() -> None:
     counts = np.arange(18).reshape(2, 3, 3)
     seen = confusion(counts, 1)
@@ -197,7 +222,7 @@ def test_a_gap_by_hand() -> None:
 def test_a_fair_model_is_refused_at_most_at_the_declared_rate(rows: int) -> None:
     rng = np.random.default_rng(6)
     shares = np.array([0.58, 0.28, 0.048, 0.048, 0.021, 0.011, 0.006, 0.004, 0.004])
-    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=1 - 0.05 / 8)
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=1 - 0.05 / 8, strict=1 - 0.05 / 8)
     refused = 0
     for _ in range(400):
         size = np.maximum(rng.multinomial(rows, shares / shares.sum()), 1)
@@ -210,7 +235,7 @@ def test_a_fair_model_is_refused_at_most_at_the_declared_rate(rows: int) -> None
 def test_a_group_selected_six_tenths_as_often_is_found_and_never_passes() -> None:
     rng = np.random.default_rng(7)
     size = np.array([11_000, 8_000, 1_000])
-    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=0.975)
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=0.975, strict=0.975)
     outcomes = []
     for _ in range(200):
         selected = rng.binomial(size, [0.24, 0.24, 0.6 * 0.24])
@@ -252,7 +277,9 @@ def test_simultaneous_intervals_hold_together_as_often_as_declared() -> None:
     for seed in range(200):
         found = _families(4_000, 100 + seed)
         needed = simultaneous_confidence(found, (1,), 0.95, np.random.default_rng(seed))
-        criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=needed)
+        criterion = Criterion(
+            limit=0.8, least_share=0.02, confidence=0.95, simultaneous=needed, strict=bonferroni(found, (1,), 0.95)
+        )
         measured = [impact(confusion(family.counts, 1), criterion) for family in found]
         # All groups are selected alike, so the true ratio is one everywhere.
         missed += any(each is not None and ((each.low > 1) | (each.high < 1)).any() for each in measured)

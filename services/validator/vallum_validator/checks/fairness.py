@@ -17,7 +17,7 @@ from vallum_common.errors import Invalid
 from vallum_validator.checks.calibration import Calibration, calibration
 from vallum_validator.checks.disparity import Criterion, Gap, Impact, gap, impact
 from vallum_validator.checks.groups import Confusion, Counts, Family, confusion, families
-from vallum_validator.checks.resampling import simultaneous_confidence
+from vallum_validator.checks.resampling import bonferroni, simultaneous_confidence
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.truth import Labelled, labelled, runnable
 from vallum_validator.domain.evidence import CheckResult, Detail, Interval, Outcome
@@ -75,6 +75,7 @@ def check(subject: Subject) -> CheckResult:
         least_share=policy.least_share.value,
         confidence=policy.confidence.value,
         simultaneous=simultaneous_confidence(found, answers, policy.confidence.value, rng),
+        strict=bonferroni(found, answers, policy.confidence.value),
     )
     compared = _compare(found, rows, answers, criterion)
     if not compared:

@@ -5,6 +5,7 @@ Every function takes arrays and answers arrays, so that a whole table of groups 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 
 Floats: TypeAlias = "NDArray[np.float64]"
 Bounds: TypeAlias = tuple[Floats, Floats]
+Limits: TypeAlias = Callable[[Any, Any, float], Bounds]
 
 
 def clopper_pearson(hits: Any, trials: Any, confidence: float = 0.95) -> Bounds:
@@ -53,7 +55,9 @@ def wilson(hits: Any, trials: Any, confidence: float = 0.95) -> Bounds:
     return np.where(hits <= 0, 0.0, centre - half), np.where(hits >= trials, 1.0, centre + half)
 
 
-def ratio_bounds(hits: Any, trials: Any, reference: tuple[float, float], confidence: float = 0.95) -> Bounds:
+def ratio_bounds(
+    hits: Any, trials: Any, reference: tuple[float, float], confidence: float = 0.95, *, limits: Limits = wilson
+) -> Bounds:
     """Return the interval of the ratio of each proportion to a reference proportion measured on other rows.
 
     Args:
@@ -61,16 +65,17 @@ def ratio_bounds(hits: Any, trials: Any, reference: tuple[float, float], confide
         trials: rows per group, same shape.
         reference: successes and rows of the group all are compared with.
         confidence: two-sided, in (0, 1).
+        limits: of each proportion; exact ones make the interval wide enough where counts are small.
 
     Returns:
         low and high, shape (groups,); high is infinite where the reference proportion may be zero.
 
-    Source: Donner and Zou 2012, Fieller-type MOVER-R, with Wilson limits for each proportion.
+    Source: Donner and Zou 2012, Fieller-type MOVER-R, with Wilson limits for each proportion unless others are given.
     """
     share = np.asarray(hits, dtype=float) / np.maximum(trials, 1)
-    low, high = wilson(hits, trials, confidence)
+    low, high = limits(hits, trials, confidence)
     other = reference[0] / max(reference[1], 1)
-    other_low, other_high = (float(bound) for bound in wilson(reference[0], reference[1], confidence))
+    other_low, other_high = (float(bound) for bound in limits(reference[0], reference[1], confidence))
     product = share * other
     spread_low = product**2 - low * other_high * (2 * share - low) * (2 * other - other_high)
     spread_high = product**2 - high * other_low * (2 * share - high) * (2 * other - other_low)

@@ -34,8 +34,8 @@ def simultaneous_confidence(
         confidence: that all hold.
         rng: the draws.
     """
-    comparisons = len(answers) * sum(len(family.names) - 1 for family in families)
-    if comparisons <= 1:
+    enough = bonferroni(families, answers, confidence)
+    if enough <= confidence:
         return confidence
     cells = families[-1].counts.sum(axis=1)
     draws = rng.multinomial(int(cells.sum()), (cells / cells.sum()).reshape(-1), size=_DRAWS)
@@ -46,8 +46,13 @@ def simultaneous_confidence(
         for answer in answers:
             worst = np.maximum(worst, _strays(grouped[:, :, answer], grouped.sum(axis=2)))
     reach = float(np.quantile(worst, confidence))
-    bonferroni = 1 - (1 - confidence) / comparisons
-    return float(np.clip(2 * stats.norm.cdf(reach) - 1, confidence, bonferroni))
+    return float(np.clip(2 * stats.norm.cdf(reach) - 1, confidence, enough))
+
+
+def bonferroni(families: Sequence[Family], answers: Sequence[int], confidence: float) -> float:
+    """Return the confidence that is enough for each interval, however comparisons depend on one another."""
+    comparisons = len(answers) * sum(len(family.names) - 1 for family in families)
+    return 1 - (1 - confidence) / max(1, comparisons)
 
 
 def _grouped(tables: Counts, family: Family) -> Counts:
