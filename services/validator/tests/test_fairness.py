@@ -167,6 +167,57 @@ def test_one_group_has_nobody_to_be_compared_with() -> None:
     assert "no two groups" in result.reason
 
 
+def test_a_sensitive_column_of_one_value_is_not_passed_over() -> None:
+    table = _table({"f": (2000, 500), "m": (2000, 505)})
+    table = table.with_columns({"race": np.full(len(table), "a", dtype=object)})
+    result = _check(table, ("sex", "race"))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.reason.startswith("not measured: race has one value only. Of the rest, sex: f get")
+    assert result.details["not_measured"] == ["race has one value only"]
+
+
+def test_an_answer_that_only_small_groups_get_is_not_passed_over() -> None:
+    found = impact(_seen([0, 0, 3], [500, 500, 4]), CRITERION)
+    assert found is None
+    groups = {"a": (500, 0), "b": (500, 0), "c": (4, 3)}
+    result = _check(_table(groups, "race"), ("race",), positive=None)
+    assert result.outcome is not Outcome.PASS
+    assert "no large group of race gets '1', but a small one does" in result.reason
+
+
+def _limited(name: str, value: float) -> Thresholds:
+    limit = getattr(THRESHOLDS.bias_fairness, name).model_copy(
+        update={"minimal": value, "limited": value, "high": value}
+    )
+    return THRESHOLDS.model_copy(update={"bias_fairness": THRESHOLDS.bias_fairness.model_copy(update={name: limit})})
+
+
+def test_an_error_rate_without_a_denominator_keeps_a_limit_from_being_met() -> None:
+    # Nobody of m has the true answer 1: how many of them are missed is unknown.
+    table = _table({"f": (2000, 500), "m": (2000, 505)})
+    label = np.where(table.columns["sex"] == "m", "0", table.columns["label"])
+    result = _check(table.with_columns({"label": label}), thresholds=_limited("equalised_odds_gap", 0.3))
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "the true positive rate has no denominator in a group of sex" in result.reason
+
+
+def test_a_model_without_probabilities_cannot_meet_a_limit_of_calibration() -> None:
+    def labels(table: Table) -> np.ndarray:
+        return np.where(table.columns["score"] > 0, "1", "0").astype(object)
+
+    subject = subject_of(
+        labels,
+        FEATURES,
+        thresholds=_limited("calibration_gap", 0.2),
+        evaluation=_table({"f": (2000, 500), "m": (2000, 505)}),
+        sensitive=("sex",),
+        positive="1",
+    )
+    result = run_check("bias_fairness", subject)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert "calibration, for the model promises no probabilities" in result.reason
+
+
 def test_a_handful_of_lucky_rows_is_not_what_all_others_are_held_against() -> None:
     found = impact(_seen([50, 52, 5], [200, 200, 5]), CRITERION)
     assert found is not None

@@ -103,7 +103,7 @@ class Fairness(_Part):
         equalised_odds_gap: largest allowed difference of true or false positive rates between groups.
         calibration_gap: largest allowed distance, in a group, of the mean promised probability from what came true.
         least_share: a group below this share of the rows is judged pooled with the others of its kind.
-        most_groups: a sensitive column with more values is cut into quantiles (numbers) or refused (text).
+        most_groups: a sensitive column with more values is cut into quartiles (numbers), or its rare words pooled.
         confidence: of the interval and the verdict.
     """
 
