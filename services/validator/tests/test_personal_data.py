@@ -81,7 +81,15 @@ def test_all_tables_are_looked_at(part: str) -> None:
     rows = {"x": np.zeros(ROWS), "label": _text("0"), "note": _text(IBAN)}
     found = personal_data(_subject({}, **{part: Table(rows)}))
     assert dict(found.columns) == {f"{part}.note": {"bank account (IBAN)": ROWS}}
-    assert found.share == 0.5
+    assert found.share == 1.0
+
+
+def test_a_large_part_without_personal_data_does_not_hide_those_of_a_small_one() -> None:
+    many = 200 * ROWS
+    population = Table({"x": np.zeros(many), "label": np.full(many, "0", dtype=object)})
+    result = _check(_subject({"note": _text(IBAN)}, population=population))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason.startswith(f"{ROWS} of {ROWS} rows hold personal data")
 
 
 def test_only_so_many_rows_are_looked_at() -> None:

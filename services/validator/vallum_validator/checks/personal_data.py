@@ -37,25 +37,28 @@ class PersonalData:
     Args:
         columns: `part.column` to the number of rows by kind.
         text: `card` and `manifest` to the number of places by kind.
-        rows: of the data, looked at.
-        hit_rows: of these, rows with at least one hit.
+        parts: `evaluation`, `members`, `population` to the rows with at least one hit and the rows looked at.
     """
 
     columns: Mapping[str, Mapping[str, int]]
     text: Mapping[str, Mapping[str, int]]
-    rows: int
-    hit_rows: int
+    parts: Mapping[str, tuple[int, int]]
+
+    @property
+    def rows(self) -> int:
+        """How many were looked at in all."""
+        return sum(rows for _, rows in self.parts.values())
 
     @property
     def share(self) -> float:
-        """Share of the rows with personal data; 0 where no row was looked at."""
-        return self.hit_rows / self.rows if self.rows else 0.0
+        """Share of rows with personal data in the worst part, lest a large part without any hide it; 0 without rows."""
+        return max((hits / rows for hits, rows in self.parts.values()), default=0.0)
 
 
 def personal_data(subject: Subject) -> PersonalData:
     """Look through all that a submission brings to be read."""
     columns: dict[str, Mapping[str, int]] = {}
-    rows = hit_rows = 0
+    parts: dict[str, tuple[int, int]] = {}
     for part in _PARTS:
         table: Table | None = getattr(subject, part)
         if table is None or not len(table):
@@ -67,9 +70,9 @@ def personal_data(subject: Subject) -> PersonalData:
             if counts:
                 columns[f"{part}.{name}"] = counts
                 hit |= where
-        rows, hit_rows = rows + len(places), hit_rows + int(hit.sum())
+        parts[part] = int(hit.sum()), len(places)
     texts = {"card": subject.card or "", "manifest": subject.manifest.model_dump_json()}
-    return PersonalData(columns, {name: _kinds(text) for name, text in texts.items()}, rows, hit_rows)
+    return PersonalData(columns, {name: _kinds(text) for name, text in texts.items()}, parts)
 
 
 def with_personal_data(result: CheckResult, found: PersonalData, limit: float, source: str) -> CheckResult:
@@ -78,7 +81,7 @@ def with_personal_data(result: CheckResult, found: PersonalData, limit: float, s
     Args:
         result: of the rest of the check.
         found: in the submission.
-        limit: largest share of rows with personal data.
+        limit: largest share of rows with personal data in any part.
         source: of the limit.
     """
     details: dict[str, Detail] = {
@@ -94,9 +97,10 @@ def with_personal_data(result: CheckResult, found: PersonalData, limit: float, s
     }
     if found.share <= limit:
         return replace(result, details=details)
-    first, counts = next(iter(found.columns.items()))
+    part, (hits, rows) = max(found.parts.items(), key=lambda each: each[1][0] / each[1][1])
+    first, counts = next(each for each in found.columns.items() if each[0].startswith(f"{part}."))
     told = (
-        f"{found.hit_rows} of {found.rows} rows hold personal data ({next(iter(counts))} in {first!r}), policy allows "
+        f"{hits} of {rows} rows hold personal data ({next(iter(counts))} in {first!r}), policy allows "
         f"{limit:.1%}; {result.reason}"
     )
     return replace(result, outcome=Outcome.FAIL, reason=told, details=details)
