@@ -24,7 +24,7 @@ from vallum_validator.checks.testing import subject_of
 from vallum_validator.domain.evidence import CheckResult, Outcome
 from vallum_validator.sandbox.process import Worker
 from vallum_validator.sandbox.trainer import SandboxTrainer
-from vallum_validator.table import Table
+from vallum_validator.table import Predictions, Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
 NAMES = [f"f{place}" for place in range(8)]
@@ -53,6 +53,20 @@ def _check(answer: Callable[[Table], Any], **more: Any) -> CheckResult:
     more = {"members": _table(*members), "population": _table(*population), "classes": ("0", "1"), **more}
     subject = subject_of(answer, FEATURES, thresholds=THRESHOLDS, evaluation=_table(*_data(50, 3)), **more)
     return run_check("data_privacy", subject)
+
+
+def test_decision_values_are_no_hiding_place_for_what_probabilities_would_tell(forest: RandomForestClassifier) -> None:
+    def hidden(table: Table) -> Predictions:
+        chances = forest.predict_proba(_matrix(table))
+        labels = np.array(["0", "1"], dtype=object)[chances.argmax(axis=1)]
+        return Predictions(labels, None, scores=1 / (1 + np.exp(1 - 2 * chances)))
+
+    told, labels_only = _check(hidden), _check(lambda table: hidden(table).labels)
+    assert told.outcome is Outcome.FAIL
+    assert (told.details["label_only"], labels_only.details["label_only"]) == (False, True)
+    assert told.value is not None
+    assert labels_only.value is not None
+    assert told.value > 2 * labels_only.value
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,35 @@ def test_decision_scores_beside_labels_are_left_out_from_the_first_answer_on() -
     assert read(answers, 1, labels=np.array([0]), probabilities=calm).probabilities is None
 
 
+def test_decision_scores_rank_answers_in_the_order_of_the_classes() -> None:
+    answers = classifier("a", "b", "c")
+    raw = probabilities([-9.0, 9.0, 1.0], [5.0, -2.0, 1.0], [-1.0, -3.0, 400.0])
+    answer = read(answers, 3, labels=text("b", "a", "c"), probabilities=raw)
+    assert answers.classes == ("a", "b", "c")
+    assert answer.probabilities is None
+    assert answer.sureness is answer.scores is not None
+    assert np.allclose(answer.scores.sum(axis=1), 1)
+    assert (answer.scores.argmax(axis=1) == [1, 0, 2]).all()
+    # The leads are 8, 4 and 401: the typical one of 8 is worth one.
+    assert np.log(answer.scores[0, 1] / answer.scores[0, 2]) == pytest.approx(1)
+
+
+def test_one_decision_score_speaks_for_the_second_class() -> None:
+    answers = classifier("no", "yes")
+    answer = read(answers, 2, labels=text("yes", "no"), probabilities=probabilities([2.0], [-3.0]))
+    assert answers.classes == ("no", "yes")
+    assert answer.scores is not None
+    assert (answer.scores.argmax(axis=1) == [1, 0]).all()
+    with pytest.raises(PredictionFailed, match="3 decision values after 2 before"):
+        read(answers, 1, labels=text("yes"), probabilities=probabilities([2.0, 1.0, -1.0]))
+
+
+def test_decision_scores_of_pairs_of_classes_rank_nothing() -> None:
+    raw = probabilities([-1.0, 2.0, 3.0], [1.0, 5.0, -2.0], [-1.0, -3.0, 2.5])
+    answer = read(classifier("a", "b", "c"), 3, labels=text("a", "a", "b"), probabilities=raw)
+    assert answer.sureness is None
+
+
 @pytest.mark.parametrize(
     ("seen", "data", "classes"),
     [

@@ -133,6 +133,10 @@ def test_decision_scores_beside_labels_are_no_probabilities(onnx_file: Any) -> N
         answer = predictor.probe(table_of(frame))
         assert answer.probabilities is None
         assert predictor.classes == ("0", "1", "2")
+        assert answer.scores is not None
+        assert np.array_equal(
+            answer.scores.argmax(axis=1), estimator.decision_function(frame.to_numpy()).argmax(axis=1)
+        )
         assert (answer.labels == estimator.predict(frame.to_numpy()).astype(str)).mean() > 0.98
 
 

@@ -84,11 +84,19 @@ class Predictions:
         probabilities: shape (rows, classes), in the order of `Predictor.classes`, each row summing to one; `None` for a
             model that gives labels only, and for regression.
         values: the predicted numbers of a regression, shape (rows,); `None` for classification.
+        scores: of a model that tells decision values in place of probabilities, these squashed into [0, 1], shape
+            (rows, classes): they say how sure an answer is and promise nothing; otherwise `None`.
     """
 
     labels: Labels
     probabilities: Probabilities | None
     values: NDArray[np.float64] | None = None
+    scores: Probabilities | None = None
+
+    @property
+    def sureness(self) -> Probabilities | None:
+        """How sure each answer is, as far as the model tells: all that an attacker who can rank needs."""
+        return self.scores if self.probabilities is None else self.probabilities
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -265,11 +265,11 @@ class VotingPredictor:
         low, high = self._space.box(rows)
         copies = np.clip(rows[None] + self._moves[:, None], low, high)
         answer = predict(self._space.decode(copies.reshape(-1, rows.shape[1])))
-        if answer.probabilities is None:
+        if answer.sureness is None:
             return Predictions(_most_frequent(answer.labels.reshape(COPIES, -1)), None)
-        mean = answer.probabilities.reshape(COPIES, len(rows), -1).mean(axis=0)
-        names = np.array(self.classes, dtype=object)
-        return Predictions(names[mean.argmax(axis=1)], mean)
+        mean = answer.sureness.reshape(COPIES, len(rows), -1).mean(axis=0)
+        labels = np.array(self.classes, dtype=object)[mean.argmax(axis=1)]
+        return Predictions(labels, mean) if answer.scores is None else Predictions(labels, None, scores=mean)
 
 
 def _most_frequent(labels: NDArray[np.object_]) -> NDArray[np.object_]:

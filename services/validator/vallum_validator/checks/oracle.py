@@ -44,7 +44,7 @@ class Oracle:
         self._space = space
         self._like = like
         self.rows = 0
-        self.has_scores = like.probabilities is not None
+        self.has_scores = like.sureness is not None
 
     @property
     def features(self) -> Mapping[str, Feature]:
@@ -99,9 +99,9 @@ class Oracle:
         self.rows += len(matrix)
         predictions = self._predictor.predict(self._space.decode(matrix))
         flipped = codes(predictions, self._like) != own
-        if predictions.probabilities is None:
+        if predictions.sureness is None:
             return Answer(flipped, np.where(flipped, -1.0, 1.0))
-        scores = predictions.probabilities.copy()
+        scores = predictions.sureness.copy()
         # A class that only the data knows has no column, and no probability.
         known = own < scores.shape[1]
         column = np.where(known, own, 0)

@@ -214,6 +214,6 @@ def _details(subject: Subject, found: Leakage, members: Labelled, population: La
         "population": len(population),
         "accuracy_members": float(members.correct.mean()),
         "accuracy_population": float(population.correct.mean()),
-        "label_only": members.probabilities is None,
+        "label_only": members.sureness is None,
         "label_mapping": dict(members.mapping),
     }

@@ -46,7 +46,7 @@ class Rows:
     Args:
         matrix: shape (rows, features), numbers a forest can take; missing is NaN.
         truth: class of each row.
-        own: probability the target gives that class.
+        own: probability the target gives that class, or what it tells in its place.
     """
 
     matrix: Floats
@@ -62,16 +62,16 @@ class Rows:
 
 
 def judged(rows: Labelled, matrix: Floats) -> Rows:
-    """Return rows with the probability their answer gives the true class; for a label-only model whether it is right.
+    """Return rows with how sure their answer is of the true class; for a label-only model whether it is right.
 
     Args:
         rows: answered.
         matrix: the same rows as numbers.
     """
-    if rows.probabilities is None:
+    if rows.sureness is None:
         return Rows(matrix, rows.truth, rows.correct.astype(np.float64))
-    known = rows.truth < rows.probabilities.shape[1]
-    chance = rows.probabilities[np.arange(len(rows)), np.where(known, rows.truth, 0)]
+    known = rows.truth < rows.sureness.shape[1]
+    chance = rows.sureness[np.arange(len(rows)), np.where(known, rows.truth, 0)]
     return Rows(matrix, rows.truth, np.where(known, chance, 0.0))
 
 

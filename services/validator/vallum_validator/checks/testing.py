@@ -29,7 +29,7 @@ class FormulaPredictor:
     Args:
         features: from the manifest.
         classes: canonical labels, in the order of the probabilities; empty for a label-only model.
-        answer: from a table to probabilities, shape (rows, classes), or to labels, shape (rows,).
+        answer: from a table to probabilities, shape (rows, classes), to labels, shape (rows,), or to `Predictions`.
         original: the same of the model as submitted, where `answer` is a conversion that differs.
     """
 
@@ -50,7 +50,10 @@ class FormulaPredictor:
 
     def _predict(self, formula: Callable[[Table], Any], table: Table) -> Predictions:
         self.ledger = QueryLedger(self.ledger.rows + len(table), self.ledger.calls + 1)
-        answer = np.asarray(formula(table))
+        told = formula(table)
+        if isinstance(told, Predictions):
+            return told
+        answer = np.asarray(told)
         if answer.ndim == 1:
             return Predictions(canonical_column(answer.astype(object)), None)
         names = np.array(self.classes, dtype=object)

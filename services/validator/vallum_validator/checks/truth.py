@@ -37,6 +37,7 @@ class Labelled:
         classes: the model's labels, in the model's order, then those only the data knows.
         mapping: model's label to the data's, where they are spelled differently; empty otherwise.
         unlabelled: rows that were left out because their label is missing.
+        scores: in place of probabilities, see `Predictions.scores`.
     """
 
     table: Table
@@ -46,6 +47,7 @@ class Labelled:
     classes: tuple[str, ...]
     mapping: Mapping[str, str]
     unlabelled: int
+    scores: Probabilities | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -54,6 +56,11 @@ class Labelled:
     def correct(self) -> NDArray[np.bool_]:
         """Whether each row was predicted right."""
         return np.asarray(self.truth == self.predicted)
+
+    @property
+    def sureness(self) -> Probabilities | None:
+        """See `Predictions.sureness`."""
+        return self.scores if self.probabilities is None else self.probabilities
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Labelled:
         """Return the named rows."""
@@ -65,6 +72,7 @@ class Labelled:
             classes=self.classes,
             mapping=self.mapping,
             unlabelled=self.unlabelled,
+            scores=None if self.scores is None else self.scores[rows],
         )
 
 
@@ -133,6 +141,7 @@ def labelled(subject: Subject, name: str = "evaluation") -> Labelled:
         classes=classes,
         mapping=mapping,
         unlabelled=int((~known).sum()),
+        scores=_widened(predictions.scores, len(classes)),
     )
 
 

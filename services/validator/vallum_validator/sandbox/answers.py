@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
 
 from vallum_common.bundle import Task
 from vallum_validator.sandbox.frames import Array
@@ -24,6 +25,10 @@ SUM_TOLERANCE: Final = 1e-3
 
 MAX_CLASSES: Final = 10_000
 
+_AGREE: Final = 0.99
+"""Share of rows whose highest decision value must be that of their label; the others may stand on a tie."""
+_LARGEST: Final = 1e30
+
 
 class Answers:
     """Reads raw answers; what the first ones teach about the classes holds for all later ones.
@@ -39,6 +44,7 @@ class Answers:
         self._settled = False
         self._columns = 0
         self._scores = False
+        self._scale: float | None = None
         self.classes: tuple[str, ...] = ()
 
     def read(self, parts: Sequence[Mapping[str, Array]], rows: int) -> Predictions:
@@ -61,8 +67,12 @@ class Answers:
             raise PredictionFailed("the model gave neither labels nor probabilities")
         if labels is None and probabilities is not None and _are_labels(probabilities):
             labels, probabilities = _labels(probabilities.reshape(-1)), None
+        scores: Probabilities | None = None
         if probabilities is not None:
-            probabilities = self._probabilities(probabilities, has_labels=labels is not None)
+            told = probabilities
+            probabilities = self._probabilities(told, has_labels=labels is not None)
+            if probabilities is None and labels is not None:
+                scores = self._squashed(told, labels, names)
         if not self._settled:
             self._settle(labels, probabilities, names)
         elif probabilities is not None and probabilities.shape[1] != self._columns:
@@ -76,7 +86,23 @@ class Answers:
         if probabilities is not None and not set(labels.tolist()) <= set(self.classes):
             strange = next(label for label in labels.tolist() if label not in self.classes)
             raise PredictionFailed(f"the model answered {strange[:80]!r}, which is none of its classes")
-        return Predictions(labels=labels, probabilities=probabilities)
+        return Predictions(labels=labels, probabilities=probabilities, scores=scores)
+
+    def _squashed(self, raw: Array, labels: Labels, names: Labels | None) -> Probabilities | None:
+        """Decision values in [0, 1], in the order of the classes; `None` where they do not rank the classes."""
+        columns = np.clip(np.concatenate([-raw, raw], axis=1) if raw.shape[1] == 1 else raw, -_LARGEST, _LARGEST)
+        if not self._settled:
+            ranked = np.sort(columns, axis=1)
+            scale = float(np.median(ranked[:, -1] - ranked[:, -2])) or 1.0
+            order = _order_of_scores(labels, columns, None if names is None else names.tolist(), self._data)
+            if order is not None:
+                self._scale, self._columns, self.classes = scale, columns.shape[1], order
+        if self._scale is None:
+            return None
+        if columns.shape[1] != self._columns:
+            raise PredictionFailed(f"the model gave {columns.shape[1]} decision values after {self._columns} before")
+        chances: Probabilities = softmax(columns / self._scale, axis=1)
+        return chances
 
     def _probabilities(self, raw: Array, *, has_labels: bool) -> Probabilities | None:
         """Checked probabilities, two columns at least; `None` for decision scores beside labels."""
@@ -106,13 +132,26 @@ class Answers:
             raise PredictionFailed("the model does not name its classes, or names one twice")
         seen = set() if labels is None else set(labels.tolist())
         if probabilities is None:
-            self.classes = given or _classes_of_labels(seen, self._data)
+            # Where there are decision values, they have told the order already.
+            self.classes = self.classes or given or _classes_of_labels(seen, self._data)
         else:
             self._columns = probabilities.shape[1]
             if given and len(given) != self._columns:
                 raise PredictionFailed(f"the model names {len(given)} classes and gives {self._columns} probabilities")
             self.classes = given or _classes_of_columns(labels, probabilities, self._data)
         self._settled = True
+
+
+def _order_of_scores(
+    labels: Labels, columns: Array, names: Sequence[str] | None, data: Sequence[str]
+) -> tuple[str, ...] | None:
+    """Classes in the order of the decision values' columns; `None` where the highest is not the label's own (those of
+    one class against another, say)."""
+    if len(set(labels.tolist())) > columns.shape[1] or (names is not None and len(names) != columns.shape[1]):
+        return None
+    order = tuple(names) if names is not None else _classes_of_columns(labels, softmax(columns, axis=1), data)
+    agrees = np.array(order, dtype=object)[columns.argmax(axis=1)] == labels
+    return order if agrees.mean() >= _AGREE else None
 
 
 def _joined(parts: Sequence[Mapping[str, Array]], name: str, rows: int) -> Array | None:
