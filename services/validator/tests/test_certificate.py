@@ -369,6 +369,26 @@ def test_trees_of_another_model_prove_nothing() -> None:
     assert "smoothed" in result.details["boundary"]
 
 
+def test_a_scaler_before_the_trees_that_rounds_whole_numbers_to_either_side_costs_no_proof() -> None:
+    rng = np.random.default_rng(3)
+    # Trained on even numbers, asked about odd ones: each lies on a threshold, exactly but for the scaler's rounding.
+    even, asked = 2.0 * rng.integers(8, 45, 300), rng.integers(17, 90, 300).astype(np.float64)
+    truth = (even / 90 + rng.normal(0, 0.2, 300) > 0.6).astype(int)
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(30, random_state=0)).fit(even[:, None], truth)
+    label = np.array(list(map(str, model.predict(asked[:, None]))), dtype=object)
+    subject = subject_of(
+        lambda table: model.predict_proba(table.columns["age"][:, None]),
+        {"age": {"type": "integer", "min": 17, "max": 90}},
+        thresholds=THRESHOLDS,
+        classes=("0", "1"),
+        evaluation=Table({"age": asked, "label": label}),
+    )
+    prover = InProcessProver(model, subject.manifest.data.features)
+    details = run_check("adversarial_robustness", dataclasses.replace(subject, prover=prover)).details
+    assert "not_certified" not in details
+    assert 0.0 < details["certified"]["fraction"] < 1.0
+
+
 def test_a_model_without_trees_is_smoothed_and_the_reason_told() -> None:
     matrix, truth = _data(2)
     model = LogisticRegression().fit(matrix, truth)
