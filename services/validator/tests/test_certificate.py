@@ -14,6 +14,7 @@ import pytest
 import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -29,12 +30,15 @@ from sklearn.tree import DecisionTreeClassifier
 from vallum_common.bundle import Feature
 from vallum_common.errors import Invalid
 from vallum_validator.checks import load_thresholds, run_check
-from vallum_validator.checks.certificate import Certifier
+from vallum_validator.checks.bracket import feasible_curve
+from vallum_validator.checks.certificate import Certified, Certifier
+from vallum_validator.checks.oracle import Oracle
 from vallum_validator.checks.search import Reach
-from vallum_validator.checks.space import build_space
-from vallum_validator.checks.structure import Structure, read_structure
+from vallum_validator.checks.space import Matrix, build_space
+from vallum_validator.checks.structure import Indices, Structure, read_structure
 from vallum_validator.checks.testing import InProcessProver, subject_of
 from vallum_validator.checks.trees import Boxes, certified_radius, judge_boxes
+from vallum_validator.checks.truth import labelled
 from vallum_validator.table import Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
@@ -367,6 +371,26 @@ def test_trees_of_another_model_prove_nothing() -> None:
     assert "answer otherwise than the model" in result.details["not_certified"]
     assert "certified" not in result.details
     assert "smoothed" in result.details["boundary"]
+
+
+class _ProvesAnything(Certifier):
+    """A certifier that was told of trees which have nothing to do with the model, and is believed."""
+
+    def within_reach(self, reach: Reach, rows: Matrix, own: Indices, *, flipped: NDArray[np.bool_]) -> Certified:
+        return Certified(np.ones(len(rows), dtype=bool), np.ones(len(rows), dtype=bool), 0)
+
+
+def test_a_curve_on_which_a_flipped_row_was_proved_tells_no_proof() -> None:
+    matrix, truth = _data(2)
+    model = RandomForestClassifier(20, max_depth=5, random_state=0).fit(matrix, truth)
+    subject = _subject(model, model, matrix, truth)
+    rows, space = labelled(subject), build_space(NUMBERS, [subject.evaluation], 0.05)
+    oracle, reach = Oracle(subject.predictor, space, rows), Reach(space, 1, 100)
+    chosen = np.arange(20)
+    certifier = _ProvesAnything(_read(model), subject.prover)
+    curve = feasible_curve(oracle, reach, rows, chosen, certifier=certifier, rng=np.random.default_rng(0))
+    assert curve["points"][-1]["attacked"] > 0
+    assert {point["certified"] for point in curve["points"]} == {None}
 
 
 def test_a_scaler_before_the_trees_that_rounds_whole_numbers_to_either_side_costs_no_proof() -> None:

@@ -25,6 +25,8 @@ from vallum_validator.domain.evidence import Detail
 
 CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Radii at which the curves are told, in spans; they decide nothing."""
+_TOUCHING = 1 + 1e-9
+"""A flip on the edge of a certified ball is none inside it."""
 
 
 def boundary(
@@ -68,6 +70,9 @@ def boundary(
     means = Means(Pool(matrix[complete], rows.predicted[complete]), int(policy.boundary_queries.value), rng)
     found = {"linf": nearest_linf(plain, origins, means), "l2": nearest_l2(plain, origins, means)}
     proved = {} if certifier is None else {"linf": _proved(certifier, plain, origins, found["linf"])}
+    if proved and (proved["linf"] > found["linf"].distances * _TOUCHING).any():
+        # A flip was seen where none can be: nothing the trees say can be used.
+        proved = {}
     # A ball in the Euclidean norm lies inside the box of the same radius, so what holds there holds here.
     proved |= {"l2": proved["linf"]} if proved else {}
     told: dict[str, Detail] = {

@@ -79,7 +79,7 @@ def feasible_curve(
     certifier: Certifier | None,
     rng: np.random.Generator,
 ) -> dict[str, Detail]:
-    """Return the share of rows flipped and proved at each radius.
+    """Return the share of rows flipped and proved at each radius; no proof at any where one was contradicted.
 
     Args:
         oracle: the model.
@@ -94,8 +94,9 @@ def feasible_curve(
     """
     matrix = reach.space.encode(rows.table)
     points, own = matrix[chosen], rows.predicted[chosen]
-    flipped, proved = np.zeros(len(chosen), dtype=bool), []
+    flipped, contradicted = np.zeros(len(chosen), dtype=bool), False
     attacked: list[float] = []
+    proved: list[float] = []
     for radius in CURVE:
         wider = Reach(build_space(oracle.features, [rows.table], radius), reach.discrete_changes, reach.queries)
         # What a smaller change flips, a larger may.
@@ -105,9 +106,11 @@ def feasible_curve(
         flipped[left] = oracle.confirm(points[left], found, own[left])
         attacked.append(float(flipped.mean()))
         if certifier is not None:
-            proved.append(float((certifier.within_reach(wider, points, own, flipped=flipped).proved & ~flipped).mean()))
+            stays = certifier.within_reach(wider, points, own, flipped=flipped).proved
+            contradicted |= bool((stays & flipped).any())
+            proved.append(float(stays.mean()))
     curve: list[Detail] = [
-        {"radius": radius, "attacked": share, "certified": proved[place] if proved else None}
+        {"radius": radius, "attacked": share, "certified": proved[place] if proved and not contradicted else None}
         for place, (radius, share) in enumerate(zip(CURVE, attacked, strict=True))
     ]
     return {"rows": len(chosen), "points": curve}
