@@ -13,10 +13,18 @@ def check_dict(check: Any) -> dict[str, Any]:
     document = as_dict(check)
     return {
         **document,
+        "details": _in_order(document.get("details") or {}),
         "outcome": plain_enum(document["outcome"], "CHECK_OUTCOME_"),
         "value": check.value if check.HasField("value") else None,
         "interval": [check.interval.low, check.interval.high] if check.HasField("interval") else None,
     }
+
+
+def _in_order(value: Any) -> Any:
+    """The same value, keys by name: protobuf keeps them in an order that differs from one process to the next."""
+    if isinstance(value, dict):
+        return {name: _in_order(value[name]) for name in sorted(value)}
+    return [_in_order(one) for one in value] if isinstance(value, list) else value
 
 
 def scan_dict(scan: Any) -> dict[str, Any]:
