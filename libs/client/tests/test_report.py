@@ -205,3 +205,27 @@ def test_any_curve_can_be_drawn(points: list[tuple[float, float]]) -> None:
 )
 def test_numbers_are_short(value: float | None, text: str) -> None:
     assert shown(value) == text
+
+
+def test_what_failed_is_drawn_first_and_what_is_not_drawn_is_counted() -> None:
+    groups = [{"name": f"g{place}", "rows": 40, "impact": {"ratio": place / 30, "low": 0.1, "high": 1.2}}
+              for place in range(25)]  # fmt: skip
+    families = [
+        {"columns": [f"c{place}"], "answer": "yes", "reference": "g24", "gaps": {}, "groups": groups,
+         "outcome": "FAIL" if place == 9 else "PASS"}
+        for place in range(10)
+    ]  # fmt: skip
+    drawn = figures(_check("bias_fairness", families=families))
+    assert [figure.heading for figure in drawn][:2] == ["c9: who gets 'yes'", "c0: who gets 'yes'"]
+    assert "5 more groups with higher rates are in the evidence below" in drawn[0].caption
+    assert "comparisons" not in drawn[0].caption
+    assert "2 more comparisons are in the evidence below" in drawn[-1].caption
+
+
+def test_why_nothing_was_proved_is_told_below_the_curve() -> None:
+    points = [{"radius": radius, "attacked": 0.1, "certified": None} for radius in (0.01, 0.1)]
+    details = {"curve": {"rows": 9, "points": points}, "not_certified": "DART stands in the way"}
+    assert (
+        "No bound from above: DART stands in the way."
+        in figures(_check("adversarial_robustness", **details))[0].caption
+    )

@@ -17,6 +17,7 @@ _TWO_SIDED: Final = 1.96
 """Standard errors to either side of a mean that make a 95 % interval."""
 
 
+_OUTCOMES: Final = ("FAIL", "INCONCLUSIVE", "PASS")
 _ZERO: Final = ((0.0, "nothing"),)
 
 
@@ -51,6 +52,7 @@ def _robustness(details: Mapping[str, Any]) -> Iterator[Figure]:
     feasible = details.get("curve") or {}
     boundary = details.get("boundary") or {}
     unit, rows = boundary.get("unit", "spans"), boundary.get("rows")
+    why = details.get("not_certified") or "not every answer could be proved or flipped"
     for heading, axis, told, points, count in (
         ("changes that could happen", "radius, share of each feature's span", "Only what the manifest lets move.",
          feasible.get("points"), feasible.get("rows")),
@@ -62,7 +64,7 @@ def _robustness(details: Mapping[str, Any]) -> Iterator[Figure]:
         figure = _bounds(f"Robustness, {heading}", axis, points or [])
         if figure is not None:
             picture, bounded = figure
-            between = " The truth lies between the curves." if bounded else " No bound from above: not made of trees."
+            between = " The truth lies between the curves." if bounded else f" No bound from above: {why}."
             yield Figure(f"Robustness, {heading}", picture, f"{told}{between} {count or 0:g} rows.")
 
 
@@ -132,7 +134,8 @@ def _receiver(details: Mapping[str, Any]) -> Iterator[Figure]:
 
 def _groups(details: Mapping[str, Any]) -> Iterator[Figure]:
     limit = (details.get("threshold") or {}).get("disparate_impact")
-    for family in (details.get("families") or [])[:_MOST_FAMILIES]:
+    families, left_out = _most_telling(details)
+    for family in families:
         groups = sorted(family["groups"], key=lambda group: _impact(group)["ratio"] or 0.0)[:_MOST_ROWS]
         rows = [_group_row(group, limit) for group in groups]
         top = max(1.25, *(row.value or 0.0 for row in rows))
@@ -145,8 +148,20 @@ def _groups(details: Mapping[str, Any]) -> Iterator[Figure]:
                 Axis(f"selection rate relative to {family['reference']!r}", 0.0, top),
                 [] if limit is None else [(limit, f"policy asks for at least {limit:g}")],
             ),
-            f"{family['outcome']}. Intervals hold for all groups together. {_gaps(family)}",
+            f"{family['outcome']}. Intervals hold for all groups together. {_gaps(family)}"
+            f"{_without_figure(len(family['groups']) - len(groups), 'groups with higher rates')}"
+            f"{_without_figure(left_out, 'comparisons') if family is families[-1] else ''}",
         )
+
+
+def _most_telling(details: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """The families that are drawn, what failed before what passed, and how many are not."""
+    families = sorted(details.get("families") or [], key=lambda family: _OUTCOMES.index(family["outcome"]))
+    return families[:_MOST_FAMILIES], len(families[_MOST_FAMILIES:])
+
+
+def _without_figure(count: int, of_what: str) -> str:
+    return f" {count} more {of_what} are in the evidence below." if count else ""
 
 
 def _impact(group: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -172,7 +187,7 @@ def _gaps(family: Mapping[str, Any]) -> str:
 
 
 def _calibration(details: Mapping[str, Any]) -> Iterator[Figure]:
-    for family in (details.get("families") or [])[:_MOST_FAMILIES]:
+    for family in _most_telling(details)[0]:
         groups = [group for group in family["groups"] if group.get("calibration")][:_MOST_ROWS]
         if not groups:
             continue
