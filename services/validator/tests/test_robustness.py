@@ -110,6 +110,7 @@ def test_an_immutable_feature_is_never_changed() -> None:
     result = _check(_line, features, table)
     assert result.outcome is Outcome.PASS
     assert result.value == 0.0
+    assert "; 1 of 2 features can change" in result.reason
 
 
 def test_nothing_that_may_change_is_inconclusive_not_robust() -> None:

@@ -115,7 +115,7 @@ def check(subject: Subject) -> CheckResult:
             f"scores={'yes' if target.oracle.has_scores else 'no'})+beta-binomial-confidence-sequence"
         ),
         seed=subject.seed,
-        reason=_reason(outcome, tally, interval, limit, radius) + _proof(details.get("certified")),
+        reason=_reason(outcome, tally, interval, limit, radius) + _allowed(space) + _proof(details.get("certified")),
         details=details,
     )
 
@@ -262,6 +262,12 @@ def _reason(outcome: Outcome, tally: _Tally, interval: Interval, limit: float, r
         Outcome.INCONCLUSIVE: f"too few rows to tell from the {limit:.0%} policy allows",
     }
     return f"{found}: {verdict[outcome]}"
+
+
+def _allowed(space: Space) -> str:
+    """How much of a row may change, where it is not all: a model of which hardly anything may change looks strong."""
+    movable = len(space.graded) + len(space.jumping)
+    return "" if movable == len(space.axes) else f"; {movable} of {len(space.axes)} features can change"
 
 
 def _proof(told: Detail) -> str:
