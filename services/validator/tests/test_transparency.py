@@ -103,6 +103,7 @@ def test_a_metric_we_cannot_reproduce_is_listed_and_decides_nothing() -> None:
     result = _check(_claiming("user_happiness", 0.99))
     assert result.outcome is Outcome.PASS
     assert result.details["declared_metrics"][0]["reproduced"] is None
+    assert result.reason.endswith("; declared and not reproduced here: user_happiness")
 
 
 def test_a_model_that_cannot_be_asked_is_inconclusive_however_good_the_card() -> None:

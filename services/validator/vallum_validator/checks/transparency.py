@@ -137,7 +137,9 @@ def _reason(
         )
     if outcome is Outcome.INCONCLUSIVE:
         return f"{counted}; nothing it declares could be checked: {unmeasured}"
-    return counted
+    unknown = list(dict.fromkeys(claim.declared.name for claim in claims if claim.measured is None))
+    shown = f"{', '.join(unknown[:6])}{', …' if len(unknown) > 6 else ''}"
+    return f"{counted}; declared and not reproduced here: {shown}" if unknown and not unmeasured else counted
 
 
 def _claim_detail(claim: _Claim) -> dict[str, Detail]:
