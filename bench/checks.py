@@ -515,7 +515,7 @@ PARTS: Mapping[str, tuple[str, Callable[[Sequence[Mapping[str, Any]]], None]]] =
     ),
     "fairness": ("fairness, 100,000 rows, three sensitive columns (fairlearn)", fairness),
     "refusals": (
-        "a fair model refused (10 groups of Adult's sizes, selection rate 0.24; the 80 % rule on point estimates)",
+        "a fair model refused (10 groups of Adult's sizes, 5 and 24 % selected; the 80 % rule on point estimates)",
         refusals,
     ),
     "bundles": ("all four checks, with sandbox, scan and data", bundles),
