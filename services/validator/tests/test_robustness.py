@@ -256,6 +256,12 @@ def test_a_voting_label_only_model_gives_the_most_frequent_label() -> None:
     assert answer_of.probabilities is None
 
 
+def test_rows_that_are_there_a_hundred_times_are_told() -> None:
+    few = _square(12)
+    result = _check(_line, NUMERIC, few.take(np.tile(np.arange(12), 100)))
+    assert (result.details["rows"], result.details["distinct_rows"]) == (1200, 12)
+
+
 def test_few_rows_at_the_limit_cannot_decide() -> None:
     rng = np.random.default_rng(5)
     x = np.where(rng.random(40) < 0.35, 0.01, 0.9)

@@ -95,6 +95,8 @@ def check(subject: Subject) -> CheckResult:
     outcome = outcome_below(interval, limit)
     value = tally.flipped / tally.evaluated
     details = _details(subject, rows, space, tally, len(planned))
+    # Rows count as drawn one by one. Few categories repeat by nature, a file that repeats its rows by intent.
+    details["distinct_rows"] = len(np.unique(target.matrix[planned], axis=0))
     try:
         details |= _bracket(subject, target, planned, tally, rng=rng)
         details |= _hardening(subject, reach, rows, value) if outcome is Outcome.FAIL else {}
