@@ -256,6 +256,13 @@ def test_a_voting_label_only_model_gives_the_most_frequent_label() -> None:
     assert answer_of.probabilities is None
 
 
+def test_data_that_is_there_and_cannot_be_used_is_not_called_missing() -> None:
+    assert (
+        "data.evaluation cannot be used: no rows"
+        in _check(_line, NUMERIC, None, missing={"evaluation": "no rows"}).reason
+    )
+
+
 def test_rows_that_are_there_a_hundred_times_are_told() -> None:
     few = _square(12)
     result = _check(_line, NUMERIC, few.take(np.tile(np.arange(12), 100)))

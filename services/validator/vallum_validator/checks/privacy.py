@@ -21,7 +21,7 @@ from vallum_validator.checks.references import OwnKind, References, Rows, judged
 from vallum_validator.checks.same_source import one_source
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.space import build_space
-from vallum_validator.checks.truth import Labelled, labelled, part
+from vallum_validator.checks.truth import Labelled, labelled, part, why_absent
 from vallum_validator.domain.evidence import CheckResult, Detail, Outcome
 from vallum_validator.table import Subject, Trainer
 
@@ -94,7 +94,7 @@ def _judged(subject: Subject, attacked: Attacked, rng: np.random.Generator) -> C
 def _without_members(subject: Subject) -> CheckResult:
     """What rows that were not trained on tell alone: how many of them a memorising model would give away."""
     name = "evaluation" if subject.population is None else "population"
-    why = f"data.members is missing: {subject.missing.get('members', 'the manifest does not name it')}"
+    why = f"data.{why_absent(subject, 'members')}"
     try:
         rows = labelled(subject, name)
     except Invalid as error:

@@ -103,6 +103,7 @@ def subject_of(
     task: str = "classification",
     seed: int = 0,
     prover: Prover | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> Subject:
     """Return a subject whose model is `answer` and whose label column is `label`."""
     document: dict[str, Any] = {
@@ -116,7 +117,6 @@ def subject_of(
     if positive is not None:
         document["data"]["evaluation"]["positive"] = positive
     manifest = parse_manifest(yaml.safe_dump(document, sort_keys=False).encode())
-    parts = {"evaluation": evaluation, "members": members, "population": population, "card": card}
     return Subject(
         manifest=manifest,
         predictor=FormulaPredictor(manifest.data.features, tuple(classes), answer, manifest.model.task),
@@ -124,7 +124,7 @@ def subject_of(
         evaluation=evaluation,
         members=members,
         population=population,
-        missing={name: f"the test gives no {name}" for name, value in parts.items() if value is None},
+        missing=missing or {},
         card=card,
         thresholds=thresholds,
         seed=seed,

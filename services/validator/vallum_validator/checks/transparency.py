@@ -17,7 +17,7 @@ from vallum_validator.checks.card import Card, DeclaredMetric, parse_card, told
 from vallum_validator.checks.explanation import importances, surrogate
 from vallum_validator.checks.performance import LOWER_IS_BETTER, Measured, canonical_metric, measure
 from vallum_validator.checks.shapley import Explanation, explain
-from vallum_validator.checks.truth import Labelled, labelled
+from vallum_validator.checks.truth import Labelled, labelled, why_absent
 from vallum_validator.domain.evidence import CheckResult, Detail, Interval, Outcome
 from vallum_validator.table import Subject
 
@@ -44,7 +44,7 @@ def check(subject: Subject) -> CheckResult:
         PredictionFailed: the model gave no answer that can be trusted.
     """
     if subject.card is None:
-        raise Invalid(f"card is missing: {subject.missing.get('card', 'the manifest does not name it')}")
+        raise Invalid(why_absent(subject, "card"))
     policy = subject.thresholds.transparency
     limit = policy.completeness.at(subject.manifest.model.tier)
     card = parse_card(subject.card)

@@ -97,10 +97,16 @@ def part(subject: Subject, name: str) -> Table:
     """
     table: Table | None = getattr(subject, name)
     if table is None:
-        raise Invalid(f"data.{name} is missing: {subject.missing.get(name, 'the manifest does not name it')}")
+        raise Invalid(f"data.{why_absent(subject, name)}")
     if len(table) == 0:
         raise Invalid(f"data.{name} has no rows")
     return table
+
+
+def why_absent(subject: Subject, name: str) -> str:
+    """Return why `evaluation`, `members`, `population` or `card` is not there, beginning with its name."""
+    reason = subject.missing.get(name)
+    return f"{name} is missing: the manifest does not name it" if reason is None else f"{name} cannot be used: {reason}"
 
 
 def label_column(subject: Subject) -> str:
