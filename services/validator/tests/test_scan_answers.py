@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from sklearn.preprocessing import FunctionTransformer
 from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan import scan_file
 
-from .corpus.assembly import Call, Name, Raw, Result, built, new, push, stream
+from .corpus.answers import counting
+from .corpus.assembly import Call, Name, Payload, Raw, Result, built, new, push, stream
+from .corpus.gadgets import later
 
 RECONSTRUCT, NDARRAY = Name("numpy._core.multiarray:_reconstruct"), Name("numpy:ndarray")
 EMPTY = (NDARRAY, (0,), b"b")
@@ -81,6 +85,75 @@ NOT_FOLLOWED: dict[str, Any] = {
     "dtype by another name": built(Call("numpy:dtype", "object"), (3, "|", None, None, None, -1, -1, 63)),
 }
 
+PAYLOAD = Payload("never made")
+NOTED = push(counting(PAYLOAD)) + b"\x94"
+
+
+def nested(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def index_of(value: Any) -> Raw:
+    return new("pandas:Index", value)
+
+
+RECORD = (3, "|", None, ("a", "b"))
+
+
+def record(first: int, second: int, *, code: str = "O8", size: int = 16, flags: int = 0b11011) -> Raw:
+    """A dtype of two fields at these offsets."""
+    part = built(Call("numpy:dtype", code, False, True), (3, "|", None, None, None, -1, -1, 63 if "O" in code else 0))
+    fields = {"a": (part, first), "b": (part, second)}
+    return built(Call("numpy:dtype", f"V{size}", False, True), (*RECORD, fields, size, 1, flags))
+
+
+OVERREACHING: dict[str, Any] = {
+    "field behind the element": record(0, 4096),
+    "field that ends behind the element": record(0, 12),
+    "field before the element": record(0, -8),
+    "objects that overlap": record(0, 4),
+    "numbers behind the element": record(0, 4096, code="f8", flags=0),
+    "more parts than room": built(
+        Call("numpy:dtype", "V8", False, True), (3, "|", (NUMBERS, (512,)), None, None, 8, 1, 0)
+    ),
+}
+
+HIDDEN: dict[str, Any] = {
+    "answers, below many levels": index_of(nested(counting(PAYLOAD), 30)),
+    "answers, behind many values": index_of([*range(3000), counting(PAYLOAD)]),
+    "answers, in a long tuple": index_of((*range(3000), counting(PAYLOAD))),
+    "answers, inside an instance": index_of(new("pandas:DataFrame", state={"a": counting(PAYLOAD)})),
+    "answers, added to a list that was held": Raw(
+        b"]\x94" + push(new("pandas:DataFrame", state={"a": Raw(b"h\x00")})) + b"0h\x00"
+        + push(counting(PAYLOAD)) + b"a0" + push(Name("pandas:Index")) + b"h\x00\x85\x81"
+    ),
+    "answers, in plain data of more than a mebibyte": Raw(
+        NOTED + b"0" + push(Name("pandas:Index")) + b"]("
+        + b"K\x01" * 100 + b"h\x00" + b"K\x01" * 600_000 + b"e\x85\x81"
+    ),
+    "answers, put into plain data that was built before": Raw(
+        b"](" + b"K\x01" * 100 + b"]\x94" + b"K\x01" * 600_000 + b"e" + b"\x94"
+        + b"h\x00" + push(counting(PAYLOAD)) + b"a0" + push(Name("pandas:Index")) + b"h\x01\x85\x81"
+    ),
+    "key that answers": {counting(PAYLOAD): 1},
+    "key that answers, inside another": {(1, (counting(PAYLOAD),)): 1},
+    "member that answers": Raw(b"\x8f(" + push(counting(PAYLOAD)) + b"\x90"),
+    "key that answers, of a dict that is called": Call("builtins:dict", [(counting(PAYLOAD), 1)]),
+    "key that comes to answer": Raw(
+        push(new("scipy.sparse._csr:csr_matrix")) + b"\x94" + b"}h\x00K\x01s0"
+        + push({"_getnnz": later(PAYLOAD)}) + b"b"
+    ),
+    "frame of which attributes are set": new("pandas:DataFrame", state=(None, {"a": 1})),
+    "tensor of protocol 2 that is long": Call(
+        "torch.storage:_load_from_bytes", Call("_codecs:encode", "a" * 70_000, "latin1")
+    ),
+    "state of what takes it apart": new(
+        "statsmodels.base.data:PandasData", state={"orig_endog": counting(PAYLOAD), "a": 1}
+    ),
+}  # fmt: skip
+
 PLAIN_FORMULAS = (
     "y ~ a + b",
     "y ~ C(region, Treatment(reference='north')):np.log(size) - 1",
@@ -124,6 +197,37 @@ def test_what_dill_would_do_for_an_attack_is_malicious(name: str, tmp_path: Path
 @pytest.mark.parametrize("name", NOT_FOLLOWED)
 def test_what_is_not_followed_is_not_clean(name: str, tmp_path: Path) -> None:
     assert verdict_of(stream(NOT_FOLLOWED[name]), tmp_path) is not ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_answers_is_found_wherever_it_lies(name: str, tmp_path: Path) -> None:
+    assert verdict_of(stream(HIDDEN[name]), tmp_path) is not ScanVerdict.CLEAN
+
+
+def test_pipeline_with_a_large_vocabulary_and_functions_is_clean(tmp_path: Path) -> None:
+    words = [f"word {number}" for number in range(60_000)]
+    model = make_pipeline(CountVectorizer(tokenizer=str.split, token_pattern=None), FunctionTransformer(np.log1p))
+    data = pickle.dumps([model.fit([" ".join(words)]), words + words, {word: [word, words] for word in words}])
+    assert len(data) > 1024**2
+    assert verdict_of(data, tmp_path) is ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("name", OVERREACHING)
+def test_dtype_that_reaches_beyond_its_element_is_malicious(name: str, tmp_path: Path) -> None:
+    assert verdict_of(stream(OVERREACHING[name]), tmp_path) is ScanVerdict.MALICIOUS
+
+
+def test_packed_arrays_of_numbers_are_clean(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "arrays.npz", "w", zipfile.ZIP_LZMA) as archive:
+        content = io.BytesIO()
+        np.save(content, np.arange(1000))
+        archive.writestr("a.npy", content.getvalue())
+    assert scan_file(tmp_path / "arrays.npz").verdict is ScanVerdict.CLEAN
+
+
+def test_keys_that_are_instances_are_clean(tmp_path: Path) -> None:
+    keys = [np.float64(1.5), np.dtype("f8"), pd.Timestamp("2020"), (1, np.str_("a")), frozenset({np.int8(1)})]
+    assert verdict_of(pickle.dumps([dict.fromkeys(keys, 1), set(keys)]), tmp_path) is ScanVerdict.CLEAN
 
 
 def with_formula(formula: str) -> bytes:

@@ -90,6 +90,9 @@ class Recorder:
         if isinstance(target, Global | Instance):
             self.events.append(("store",))
 
+    def keyed(self, offset: int, opcode: str, keys: list[Any]) -> None:
+        pass
+
     def extension(self, offset: int, opcode: str, code: int) -> Any:
         if code != EXTENSION:
             raise Invalid("unregistered extension code")

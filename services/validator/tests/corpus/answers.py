@@ -23,6 +23,12 @@ def _posing(payload: Payload, name: str, **others: Any) -> Raw:
     return new(_LOGISTIC, state={**others, name: later(payload)})
 
 
+def counting(payload: Payload) -> Raw:
+    """A matrix whose representation counts its entries by a function of the file's."""
+    content = new(_LOGISTIC, state={"dtype": 1})
+    return new("scipy.sparse._csr:csr_matrix", state={"_shape": (1, 1), "data": content, "_getnnz": later(payload)})
+
+
 def _namespace(payload: Payload) -> Raw:
     """A namespace whose state is a dict of a kind that is filled item by item."""
     state = push(Call("collections:OrderedDict")) + push("__array__") + push(later(payload)) + b"s"
@@ -69,6 +75,7 @@ def _elements(dtype: Raw) -> Call:
 
 RUNS: Final[Calls] = {
     "class of classes that calls what it is given": _class_of_classes,
+    "version that is written into a warning": lambda p: new(_LOGISTIC, state={"_sklearn_version": [counting(p)]}),
     "index of what answers as an array, by slots": lambda p: new(
         "pandas:Index", built(Call("types:SimpleNamespace"), (None, {"__array__": later(p)}))
     ),

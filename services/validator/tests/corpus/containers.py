@@ -130,6 +130,10 @@ NUMPY: Final[dict[str, tuple[Build, str]]] = {
     "npz of objects, deflated": (lambda p: zipped({"a.npy": npy(p.pickle)}, zipfile.ZIP_DEFLATED), "npz"),
     "npz of objects, bzip2": (lambda p: zipped({"a.npy": npy(p.pickle)}, zipfile.ZIP_BZIP2), "npz"),
     "npz of objects, lzma": (lambda p: zipped({"a.npy": npy(p.pickle)}, zipfile.ZIP_LZMA), "npz"),
+    "npz of objects behind a local header": (
+        lambda p: b"PK\3\4" + bytes(26) + zipped({"a.npy": npy(p.pickle)}),
+        "npz",
+    ),
     "npy named wrongly in npz": (lambda p: zipped({"x.txt": npy(p.pickle), "a.npy": npy(p.pickle)}), "npz"),
 }
 TORCH: Final[dict[str, tuple[Build, str]]] = {
@@ -185,7 +189,7 @@ ARCHIVES: Final[dict[str, Build]] = {
 }
 NOT_CLEAN: Final = frozenset(
     {
-        *("torch zip behind text", "torch legacy, payload behind the keys", "npz of objects, lzma"),
+        *("torch zip behind text", "torch legacy, payload behind the keys"),
     }
 )
 """What may also be UNKNOWN: bytes that the format does not explain, or that are packed in a way few readers know."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import mmap
+import struct
 import tempfile
 import zlib
 from typing import Final, Protocol
@@ -15,6 +16,8 @@ from vallum_validator.scan.context import Budget
 _BLOCK: Final = 1024**2
 _INPUT_BLOCK: Final = 64 * 1024
 _IN_MEMORY: Final = 32 * 1024**2
+_MOST_MEMORY: Final = 256 * 1024**2
+"""What an LZMA stream may ask for."""
 
 
 class Decompressor(Protocol):
@@ -163,4 +166,32 @@ def bzip2() -> Decompressor:
 
 def xz() -> Decompressor:
     """A decompressor of xz and of the older lzma format, within 256 MiB of memory."""
-    return lzma.LZMADecompressor(memlimit=256 * 1024**2)
+    return lzma.LZMADecompressor(memlimit=_MOST_MEMORY)
+
+
+_ZIP_LZMA: Final = struct.Struct("<2xHBI")
+"""How a zip member begins that is compressed with LZMA: a version, and the size of the properties; then these."""
+_PROPERTY_BYTES: Final = 5
+
+
+def zip_lzma(raw: memoryview, size: int, budget: Budget) -> memoryview:
+    """The content of a zip member that is compressed with LZMA, as far as the size that is written for it.
+
+    Raises:
+        Invalid: the properties are not those of LZMA, or the stream is damaged.
+        Exhausted: it expands to more than the budget allows.
+    """
+    if len(raw) < _ZIP_LZMA.size:
+        raise Invalid(f"a zip member of {len(raw)} bytes is too short for LZMA")
+    width, _, dictionary = _ZIP_LZMA.unpack_from(raw)
+    if width != _PROPERTY_BYTES or dictionary > _MOST_MEMORY:
+        raise Invalid(f"LZMA has properties of {width} bytes and a dictionary of {dictionary}")
+    # The same stream as the older lzma format has it: the properties, the size, and what follows.
+    head = bytes(raw[4 : 4 + width]) + size.to_bytes(8, "little")
+    content = Expansion(budget)
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MOST_MEMORY)
+    content.add(decompressor.decompress(head, 0))
+    used = content.add_stream(raw[_ZIP_LZMA.size :], decompressor)
+    if used != len(raw) - _ZIP_LZMA.size:
+        raise Invalid(f"{len(raw) - _ZIP_LZMA.size - used} bytes follow the compressed stream")
+    return content.view()

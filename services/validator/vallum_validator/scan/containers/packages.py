@@ -6,6 +6,7 @@ from typing import Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.containers.zip import ZipArchive
+from vallum_validator.scan.containers.zip_records import begin_of
 from vallum_validator.scan.context import Context
 from vallum_validator.scan.formats.skops import SCHEMA, inspect_skops
 from vallum_validator.scan.formats.torch import inspect_torch_zip, is_torch_zip
@@ -15,6 +16,11 @@ _PT2_MARK: Final = "archive_format"
 
 def inspect_zip(data: memoryview, context: Context) -> str:
     """Open the archive and inspect it as what its members say it is."""
+    begin = begin_of(data)
+    if begin:
+        # What stands first is no more than the header of a member, and every reader begins at the end.
+        context.report("file.polyglot", f"{begin} bytes stand before the archive", 0)
+        data = data[begin:]
     archive = ZipArchive(data, context)
     names = archive.names
     if any(name.rpartition("/")[2] == _PT2_MARK for name in names):

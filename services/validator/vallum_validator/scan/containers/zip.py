@@ -11,12 +11,12 @@ import zlib
 from typing import Final
 
 from vallum_common.errors import Invalid
-from vallum_validator.scan.containers.expand import bzip2, expand, raw_deflate
+from vallum_validator.scan.containers.expand import bzip2, expand, raw_deflate, zip_lzma
 from vallum_validator.scan.containers.zip_records import UTF8_NAME, Entry, read_end, read_entry, read_local
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.reader import Reader
 
-_STORED, _DEFLATED, _BZIP2 = 0, 8, 12
+_STORED, _DEFLATED, _BZIP2, _LZMA = 0, 8, 12, 14
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _SYMLINK: Final = 0o120000
 _CHECKED_BYTES: Final = 16 * 1024**2
@@ -67,6 +67,8 @@ class ZipArchive:
             content = expand(raw, raw_deflate(), self._context.budget)
         elif entry.method == _BZIP2:
             content = expand(raw, bzip2(), self._context.budget)
+        elif entry.method == _LZMA:
+            content = zip_lzma(raw, entry.size, self._context.budget)
         else:
             raise Invalid(f"{shown(entry.name)} is compressed by method {entry.method}, which is not read here")
         self._check_content(entry, content)

@@ -8,21 +8,21 @@ C that no list was made from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from vallum_validator.scan.pickled.values import Container, Global, Grade, Instance
+from vallum_validator.scan.context import Budget
+from vallum_validator.scan.pickled.values import Container, Global, Grade, Instance, is_still
 
 _CALLED_LATER: Final = frozenset({"functools.partial", "builtins.getattr", "operator.itemgetter"})
 _CONSTANTS: Final = frozenset({"Ellipsis", "NA", "NaT", "NotImplemented"})
 _KEEPS_ONLY: Final = frozenset(
     {
-        *(f"builtins.{name}" for name in ("dict", "list", "tuple")),
-        *(f"collections.{name}" for name in ("OrderedDict", "defaultdict", "deque")),
+        *("builtins.list", "builtins.tuple", "collections.deque"),
         *("builtins.getattr", "copyreg._reconstructor", "functools.partial"),
     }
 )
-"""What puts its arguments away without asking them for anything."""
+"""What puts its arguments away without asking them for anything; a dict asks its keys."""
 METHODS: Final = frozenset(
     {"add", "all", "any", "append", "argmax", "argmin", "argsort", "as_integer_ratio", "as_subclass", "astype",
      "bit_count", "bit_length", "byteswap", "capitalize", "casefold", "center", "clear", "conjugate", "copy", "count",
@@ -41,8 +41,6 @@ METHODS: Final = frozenset(
 )  # fmt: skip
 """What code calls of containers, texts, numbers, arrays and tensors. An honest instance has its methods from its class;
 a state that brings one of its own makes the instance pass for what it is not."""
-_DEPTH: Final = 6
-_MAX_LOOKED_AT: Final = 1000
 
 
 def can_be_called(value: Any) -> bool:
@@ -58,25 +56,59 @@ def keeps_only(path: str) -> bool:
     return path in _KEEPS_ONLY
 
 
-def any_answers(values: Iterable[Any], *, callables: bool = False) -> bool:
+def is_harmless_to_hold(value: Any) -> bool:
+    """Whether a value is data, as the arguments and the state of an array are."""
+    if is_still(value):
+        return True
+    return type(value) is tuple and all(
+        is_still(part) or isinstance(part, Global) or (isinstance(part, Instance) and part.source == "numpy.dtype")
+        for part in value
+    )
+
+
+def any_answers(values: Iterable[Any], budget: Budget, *, callables: bool = False) -> bool:
     """Whether one of the values, or of those inside them, answers a call.
 
     Args:
         values: what is given away.
+        budget: charged for each value that is looked at. Where it ends, so does the scan: nothing is passed over.
         callables: whether a callable among them counts, as it does in a state: an attribute is called by its name.
     """
-    level, seen = list(values), 0
-    for _ in range(_DEPTH):
-        below: list[Any] = []
-        for value in level:
-            seen += 1
-            if seen > _MAX_LOOKED_AT:
-                return False
-            if (isinstance(value, Instance) and value.answers) or (callables and can_be_called(value)):
+    pending = [(value, callables) for value in values if not is_still(value)]
+    seen: set[tuple[int, bool]] = set()
+    while pending:
+        value, counts = pending.pop()
+        if counts and can_be_called(value):
+            return True
+        if type(value) is Global or (id(value), counts) in seen:
+            continue
+        seen.add((id(value), counts))
+        budget.step(1)
+        if isinstance(value, Instance):
+            if value.answers:
                 return True
-            if isinstance(value, tuple):
-                below += value
-            elif isinstance(value, Container):
-                below += value.items
-        level = below
+            pending += [(part, False) for part in value.given]
+            pending += [(part, True) for part in value.attributes]
+        elif isinstance(value, tuple):
+            pending += [(part, counts) for part in value if not is_still(part)]
+        elif isinstance(value, Container):
+            pending += [(part, counts) for part in value.active()]
     return False
+
+
+def instances_in(key: Any, budget: Budget) -> Iterator[Instance]:
+    """The instances that are asked for their hash when `key` is: itself, and those it is made of."""
+    pending, seen = [key], set[int]()
+    while pending:
+        value = pending.pop()
+        if is_still(value) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        budget.step(1)
+        if isinstance(value, Instance):
+            yield value
+            pending += value.given + value.attributes
+        elif isinstance(value, tuple):
+            pending += value
+        elif isinstance(value, Container):
+            pending += value.active()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -211,6 +212,15 @@ FOLLOWED: Final = frozenset({"dill._dill._create_array", "dill._dill._load_type"
 """What no list can grade, since it does what its arguments say: those are judged as if the file did it itself."""
 ENCODINGS: Final = ("latin1", "latin-1", "utf-8", "ascii")
 """How pickles of bytes are encoded."""
+
+
+def encoded(arguments: Any) -> bytes | None:
+    """The bytes that protocols before 3 write as text, as far as the text is known."""
+    if isinstance(arguments, tuple) and len(arguments) == 2 and arguments[1] in ENCODINGS:
+        text, encoding = arguments
+        with contextlib.suppress(UnicodeEncodeError):
+            return text.encode(encoding) if isinstance(text, str) else None
+    return None
 
 
 def _encode(arguments: Any, _: Allowlist) -> Objection | None:

@@ -10,6 +10,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
@@ -175,7 +176,44 @@ def objection_to_dtype(target: Instance, state: Any) -> Objection | None:
         return Objection(f"says by its flags {state[7]} that its objects are numbers", malicious=True)
     if not objects and counted & _HAS_OBJECT:
         return Objection(f"says by its flags {state[7]} that its numbers are objects", malicious=True)
+    try:
+        reason = _overreach(Instance(target.source, target.arguments, state))
+    except Invalid as error:
+        return Objection(f"numpy.dtype is restored from {shown(state)}: {error.message}")
+    return Objection(reason, malicious=True) if reason else None
+
+
+def _overreach(dtype: Instance) -> str | None:
+    """How fields reach out of their element or into one another's objects; numpy only adds up what the state says."""
+    state = dtype.state
+    base, fields = state[2], state[4]
+    if base is None and fields is None:
+        return None
+    size = _size(dtype)
+    if isinstance(base, tuple) and len(base) == 2:
+        shape = base[1] if isinstance(base[1], tuple) else (base[1],)
+        inner = _size(base[0]) * _count(shape)
+        return None if inner == size else f"has {inner} bytes of parts in an element of {size}"
+    parts = fields.as_dict() if isinstance(fields, Container) else {}
+    taken: list[tuple[int, int, bool]] = []
+    for name, part in (parts or {}).items():
+        offset = part[1] if len(part) > 1 else None
+        end = offset + _size(part[0]) if type(offset) is int else -1
+        if type(offset) is not int or offset < 0 or end > size:
+            return f"has the field {shown(name)} at {shown(offset)} in an element of {size} bytes"
+        taken.append((offset, end, _holds_objects(part[0])))
+    for (_, end, first), (begin, _, second) in pairwise(sorted(taken)):
+        if begin < end and (first or second):
+            return f"has a field at {begin} that overlaps with another one of objects"
     return None
+
+
+def _size(dtype: Any) -> int:
+    """The bytes of an element as the state says. Raises: Invalid where it does not."""
+    state = dtype.state if isinstance(dtype, Instance) and dtype.source == "numpy.dtype" else None
+    if isinstance(state, tuple) and len(state) >= 8 and type(state[5]) is int and state[5] >= 0:
+        return state[5]
+    return dtype_size(dtype)[0]
 
 
 def _holds_objects(dtype: Any) -> bool:

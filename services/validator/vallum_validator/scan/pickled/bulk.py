@@ -11,6 +11,7 @@ Inside a mark no values are counted: where an opcode finds too few there, the re
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -77,6 +78,28 @@ def _run_expression() -> re.Pattern[bytes]:
 @cache
 def _note_expression() -> re.Pattern[bytes]:
     return re.compile(b"(?:" + _scalar(b"") + rb"|[\x85-\x87(uetldas\]}\x8f-\x91])(\x94|q.|r.{4})?+", re.DOTALL)
+
+
+@cache
+def _fetch_expression() -> re.Pattern[bytes]:
+    fetches = rb"(?:h(.)|j(.{4})|\Z)"
+    return re.compile(
+        b"(?:(?!h|j)" + _scalar(b"") + rb"|[\x85-\x87(uetldas\]}\x8f-\x91]|\x94|q.|r.{4})*+" + fetches, re.DOTALL
+    )
+
+
+def fetches(data: memoryview, run: Run) -> Iterator[tuple[int, int]]:
+    """Where a run reads the memo, and which entry."""
+    begin = run.start
+    for text, end in (*((text, end) for text, _, end in run.long_texts), (run.end, run.end)):
+        while begin < text:
+            found = _fetch_expression().match(data, begin, text)
+            if found is None:
+                raise RuntimeError(f"bytes {begin} to {text} match as a run, and are none")
+            begin = found.end()
+            if found[1] or found[2]:
+                yield begin, int.from_bytes(found[1] or found[2], "little")
+        begin = end
 
 
 def match(data: memoryview, start: int, limit: int, *, single: bool) -> Run | None:

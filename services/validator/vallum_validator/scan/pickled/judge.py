@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Final
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import MAX_SHOWN, Context, shown
-from vallum_validator.scan.pickled.answers import any_answers, keeps_only
+from vallum_validator.scan.pickled.answers import any_answers, instances_in, is_harmless_to_hold, keeps_only
 from vallum_validator.scan.pickled.arguments import (
     CLASS_FIRST,
-    ENCODINGS,
     FOLLOWED,
     NESTED_TORCH,
     TOOLS,
     Objection,
+    encoded,
     rule_for,
 )
 from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts, objection_to_dtype
 from vallum_validator.scan.pickled.formulas import objection_to_formula
+from vallum_validator.scan.pickled.payloads import is_payload, texts_in
 from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_items, objection_to_shadowing
 from vallum_validator.scan.pickled.states import (
     delegates,
     holds_items,
     is_shared,
     objection_to_class,
+    objection_to_slots,
     objection_to_state,
     objection_to_taking_apart,
 )
-from vallum_validator.scan.pickled.values import OPAQUE, Container, Global, Grade, Instance, Stretch, Tool
-
-_PAYLOAD: Final = re.compile(
-    r"__import__|\bimport\s+\w|\bexec\s*\(|\beval\s*\(|\bos\s*\.\s*\w|subprocess|/bin/|\bbash\b|\bsh\s+-c|powershell|cmd\.exe|"
-    r"\b(?:curl|wget|nc|touch|rm|chmod|python3?|id|whoami|cat|echo|calc)\b[\s./>|;-]|https?://|\bopen\s*\(|/etc/passwd|/dev/tcp|"
-    r"\blambda\b"
+from vallum_validator.scan.pickled.values import (
+    OPAQUE,
+    Container,
+    Global,
+    Grade,
+    Instance,
+    Stretch,
+    Tool,
+    keys_of,
 )
-_PATH: Final = re.compile(r"(?:/|~|\.\.?/|[A-Za-z]:[\\/])[^\n\0]{3,4000}")
-"""No honest pickle gives the constructor of something unlisted the place of a file."""
+
 _NUMPY_PARTS: Final = frozenset({"dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer"})
 """Arrays of objects in joblib files are pickles with a memo of their own. Read on by plain pickle they name these in
 modules that are any text of the file; the import fails."""
@@ -48,8 +49,6 @@ _REPORT_COST: Final = 30
 """Opcodes charged for a finding: its message takes as long to write."""
 _TEXT_PER_STEP: Final = 4
 """Characters that are looked at for the cost of one opcode."""
-_DEPTH: Final = 5
-_MAX_LOOKED_AT: Final = 1000
 _SCRIPT_MODULES: Final = frozenset({"torch.jit._pickle", "torch._utils"})
 COMPANIONS: Final = frozenset(
     {"joblib.numpy_pickle_compat.NDArrayWrapper", "joblib.numpy_pickle_compat.ZNDArrayWrapper"}
@@ -156,19 +155,24 @@ class Judge:
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
         source = _class_of(target, arguments)
         kept = arguments if source in LOOKED_INTO else None
-        return Instance(source, kept, may_be_text=may_be_text, answers=any_answers((arguments,)))
+        made = Instance(source, kept, may_be_text=may_be_text, answers=self._any_answers(arguments))
+        made.given = [] if is_harmless_to_hold(arguments) else [arguments]
+        return made
+
+    def _any_answers(self, value: Any, *, callables: bool = False) -> bool:
+        return any_answers((value,), self._context.budget, callables=callables)
 
     def _listed_call(self, offset: int, opcode: str, target: Global, arguments: Any) -> Any:
         """Judge the arguments; gives the result where more is known of it than what made it, else `None`."""
         self._check_arguments(offset, opcode, target, arguments)
         if target.path in _FROM_BUFFER and isinstance(arguments, tuple) and len(arguments) > 1:
             note_texts(self._context.budget, arguments[1], arguments[0], place=offset)
-        if not keeps_only(target.path) and any_answers((arguments,)):
+        if not keeps_only(target.path) and self._any_answers(arguments):
             what = f"{target.path} is given what answers with a function of the file's choice: {shown(arguments)}"
             self._report("pickle.call-unlisted", opcode, what, offset)
         match target.path:
             case "_codecs.encode":
-                return _encoded(arguments)
+                return encoded(arguments)
             case "builtins.getattr":
                 return self._attribute(offset, arguments)
             case "dill._dill._load_type":
@@ -245,7 +249,7 @@ class Judge:
         """Which rule an unlisted call breaks: what it is given may show what it is for."""
         for text in texts_in(arguments):
             self._context.budget.step(1 + len(text) // _TEXT_PER_STEP)
-            if _PAYLOAD.search(text) or _PATH.fullmatch(text):
+            if is_payload(text):
                 return "pickle.payload-text"
         return "pickle.call-unlisted"
 
@@ -255,11 +259,13 @@ class Judge:
             what = target.path if isinstance(target, Global) else repr(target)
             self._report("pickle.build-on-global", "BUILD", f"changes {what} with {shown(state)}", offset)
         elif isinstance(target, Instance):
-            target.answers = target.answers or any_answers((state,), callables=True)
+            inside = self._any_answers(state)
+            self._hold(offset, "BUILD", target, [state])
             for objection in (
                 objection_to_state(target, state),
                 objection_to_shadowing(target, state, self._allowlist),
-                objection_to_taking_apart(target, state),
+                objection_to_taking_apart(target) if inside else None,
+                objection_to_slots(target, state),
                 objection_to_dtype(target, state),
                 objection_to_formula(target.source, state),
             ):
@@ -296,9 +302,31 @@ class Judge:
                 self._report("pickle.call-unlisted", opcode, what, offset)
             if opcode in ("SETITEM", "SETITEMS") and (objection := objection_to_items(target, items)) is not None:
                 self._object(objection, opcode, target.source, offset)
-            target.answers = target.answers or any_answers(items, callables=True)
+            self.keyed(offset, opcode, keys_of("set" if opcode == "ADDITEMS" else "dict", items))
+            self._hold(offset, opcode, target, items)
         elif target is not OPAQUE:
             raise Invalid(f"{opcode} at offset {offset} stores in {shown(target)}")
+
+    def _hold(self, offset: int, opcode: str, target: Instance, values: list[Any]) -> None:
+        """Note what an instance is given, by which it may come to answer."""
+        target.attributes += [value for value in values if not is_harmless_to_hold(value)]
+        if target.answers or not any_answers(values, self._context.budget, callables=True):
+            return
+        target.answers = True
+        if target.hashed:
+            self._report("pickle.call-unlisted", opcode, f"has a key answer with a function: {target!r}", offset)
+        elif self._reading is Reading.PLAIN:
+            what = f"has {target!r} answer with a function of the file's choice"
+            self._report("pickle.call-unlisted", opcode, what, offset)
+
+    def keyed(self, offset: int, opcode: str, keys: list[Any]) -> None:
+        """No key may answer with a function of the file's choice: it is asked for its hash, and whether it is equal."""
+        for key in keys:
+            for part in instances_in(key, self._context.budget):
+                part.hashed = True
+            if self._any_answers(key):
+                what = f"takes for a key what answers with a function of the file's choice: {shown(key)}"
+                self._report("pickle.call-unlisted", opcode, what, offset)
 
     def extension(self, offset: int, opcode: str, code: int) -> Any:
         """Report a global that is named by number."""
@@ -339,15 +367,6 @@ class Judge:
         return OPAQUE
 
 
-def _encoded(arguments: Any) -> bytes | None:
-    """The bytes that protocols before 3 write as text, as far as the text is known."""
-    if isinstance(arguments, tuple) and len(arguments) == 2 and arguments[1] in ENCODINGS:
-        text, encoding = arguments
-        with contextlib.suppress(UnicodeEncodeError):
-            return text.encode(encoding) if isinstance(text, str) else None
-    return None
-
-
 def _held_by_partial(target: Instance) -> Global | None:
     """The listed callable that a partial function calls, as blocks of pandas 1.3 are pickled; `None` for any other."""
     parts = target.state if target.state is not None else target.arguments
@@ -371,21 +390,3 @@ def _class_of(target: Global, arguments: Any) -> str:
 
 def _skips_constructor(opcode: str, arguments: Any) -> bool:
     return opcode in ("NEWOBJ", "NEWOBJ_EX") or (opcode in ("OBJ", "INST") and arguments == ())
-
-
-def texts_in(value: Any) -> Iterator[str]:
-    """The text in a value, as deep and as much as a payload is usually wrapped."""
-    level, seen = [value], 0
-    for _ in range(_DEPTH):
-        below: list[Any] = []
-        for item in level:
-            seen += 1
-            if seen > _MAX_LOOKED_AT:
-                return
-            if isinstance(item, str):
-                yield item
-            elif isinstance(item, bytes):
-                yield str(item, "latin-1")
-            elif isinstance(item, tuple | Container):
-                below += item if isinstance(item, tuple) else item.contents()
-        level = below

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Budget
-from vallum_validator.scan.pickled.bulk import MIN_BYTES, match
+from vallum_validator.scan.pickled.bulk import MIN_BYTES, fetches, match
 from vallum_validator.scan.pickled.memo import Memo, Notes, OverlaidNotes
 from vallum_validator.scan.pickled.values import Global, Instance, Run, duplicate
 from vallum_validator.scan.texts import LARGE
@@ -65,6 +65,10 @@ class Observer(Protocol):
         """Items (of SETITEMS keys and values in turn) go into what is no list, dict or set of this stream."""
         ...
 
+    def keyed(self, offset: int, opcode: str, keys: list[Any]) -> None:
+        """The keys of a dict or the members of a set are asked for their hash."""
+        ...
+
     def extension(self, offset: int, opcode: str, code: int) -> Any:
         """A global is named by its number in the `copyreg` registry of the loading process."""
         ...
@@ -96,6 +100,7 @@ class Machine:
 
     __slots__ = (
         "_covered",
+        "_followed",
         "_handlers",
         "_metastack",
         "_runs",
@@ -136,6 +141,7 @@ class Machine:
         """Where `run` ended: behind STOP, or at the opcode that it could not follow."""
         self.bulk = bulk and len(data) >= MIN_BYTES
         self._covered = 0
+        self._followed = 0
         self._handlers: Sequence[Handler | None] = ()
 
     def run(self, offset: int, handlers: Sequence[Handler | None]) -> int:
@@ -193,7 +199,10 @@ class Machine:
         stack = self.stack
         # What follows an object is its state, and will be asked for as one value.
         single = bool(stack) and isinstance(stack[-1], Instance | Global)
-        while run := match(self.data, position, limit, single=single):
+        while position >= self._followed and (run := match(self.data, position, limit, single=single)):
+            if (fetch := self._fetches_others(run)) is not None:
+                self._followed = fetch
+                break
             self.budget.step(run.cost)
             run.work_out = self._runs.work_out
             self._runs.add(run)
@@ -207,6 +216,15 @@ class Machine:
             position = run.end
         self.fruitless = 0 if position - begin >= _LONG_RUN else self.fruitless + 1
         return position
+
+    def _fetches_others(self, run: Run) -> int | None:
+        """Where a run reads what is no plain data or may be changed, so that it must be followed opcode by opcode."""
+        size = -1
+        for offset, index in fetches(self.data, run):
+            size = len(self._runs) if size < 0 else size
+            if index < size and not self._runs.keeps_data(index):
+                return offset
+        return None
 
     def look(self, position: int) -> int:
         """As `skip_run`, where that has paid lately."""

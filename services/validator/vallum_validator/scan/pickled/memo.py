@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from vallum_validator.scan.pickled.bulk import notes
-from vallum_validator.scan.pickled.values import OPAQUE, Run, duplicate
+from vallum_validator.scan.pickled.values import OPAQUE, Container, Run, duplicate, is_still
 
 Replay = Callable[[Run, "Notes"], list[Any]]
 """Follows a run opcode by opcode with the memo given; returns what it leaves on the stack."""
@@ -83,7 +83,7 @@ class Memo:
         replay: works out a run.
     """
 
-    __slots__ = ("_data", "_last", "_pending", "_pieces", "_replay", "_starts", "_table", "kept")
+    __slots__ = ("_data", "_from_runs", "_last", "_pending", "_pieces", "_replay", "_starts", "_table", "kept")
 
     def __init__(self, data: memoryview, replay: Replay) -> None:
         self._data = data
@@ -93,6 +93,7 @@ class Memo:
         self._starts = [0]
         self._table: dict[int, Any] | None = None
         self._pending: list[Any] = []
+        self._from_runs: set[int] = set()
         self.kept = 0
         """How many values are really held, in pieces before the last."""
 
@@ -144,6 +145,12 @@ class Memo:
 
     def get(self, index: int) -> Any:
         """GET. Raises: KeyError."""
+        found = self._get(index)
+        if self._from_runs and type(found) is Container and id(found) in self._from_runs:
+            found.sealed = True
+        return found
+
+    def _get(self, index: int) -> Any:
         if 0 <= index < len(self._last) and len(self._pieces) == 1 and self._table is None:
             return self._last[index]
         if self._pending and index >= self._starts[-1] + len(self._last):
@@ -163,6 +170,14 @@ class Memo:
         place = bisect_right(self._starts, index) - 1
         piece = self._pieces[place]
         return piece if isinstance(piece, Run) else piece[index - self._starts[place]]
+
+    def keeps_data(self, index: int) -> bool:
+        """Whether what is noted under an index by now is plain data and stays it."""
+        try:
+            found = self.peek(index)
+        except KeyError:
+            return True
+        return type(found) is Run or is_still(found)
 
     def has(self, index: int) -> bool:
         """Whether an index is in use."""
@@ -215,6 +230,9 @@ class Memo:
         return run.values
 
     def _replace(self, run: Run, noted: list[Any]) -> None:
+        for value in noted:
+            if type(value) is Container and value is not run.stand_in:
+                self._from_runs.add(id(value))
         place = bisect_right(self._starts, run.memo_base) - 1
         if noted and self._table is None and self._pieces[place] is run:
             self._pieces[place] = noted

@@ -6,22 +6,26 @@ A handler gets the machine and the offset behind its opcode, and returns the off
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import Any, Final
 
-from vallum_common.errors import Invalid
+from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled import objects
+from vallum_validator.scan.pickled.escapes import unescaped
 from vallum_validator.scan.pickled.machine import Handler, Machine
 from vallum_validator.scan.pickled.numbers import as_number
-from vallum_validator.scan.pickled.values import MAX_KEPT, OPAQUE, Container, Stretch, measured, packed
+from vallum_validator.scan.pickled.values import (
+    MAX_KEPT,
+    OPAQUE,
+    Container,
+    Stretch,
+    keys_of,
+    long_tuple,
+    measured,
+    packed,
+)
 
-_ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
-_ESCAPED: Final = {
-    b"\\": b"\\", b"'": b"'", b'"': b'"', b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t",
-    b"v": b"\v", b"\n": b"",
-}  # fmt: skip
 _U16: Final = struct.Struct("<H")
 _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
@@ -134,18 +138,8 @@ def _quoted_line(machine: Machine, start: int) -> int:
     text, end = machine.line(start)
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in b"\"'":
         raise Invalid(f"the STRING at offset {start} is not quoted: {shown(text)}")
-    machine.stack.append(_text_of(_ESCAPE.sub(_unescaped, text[1:-1]), "latin-1"))
+    machine.stack.append(_text_of(unescaped(text[1:-1]), "latin-1"))
     return end
-
-
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    """What an escape of a Python string stands for; a broken one, where the unpickler stops, stays as it is."""
-    escape = found[1]
-    if len(escape) == 3 and escape[:1] == b"x":
-        return bytes([int(escape[1:], 16)])
-    if escape[:1] in b"01234567":
-        return bytes([int(escape, 8) & 255])
-    return _ESCAPED.get(escape, found[0])
 
 
 def _unicode_line(machine: Machine, start: int) -> int:
@@ -167,19 +161,22 @@ def _tuple_of(count: int) -> Handler:
 
 def _tuple(machine: Machine, start: int) -> int:
     values = machine.pop_mark(bare=True)
-    machine.stack.append(packed(values) if len(values) <= Container.MAX_ITEMS else _long_tuple(values))
+    machine.stack.append(packed(values) if len(values) <= Container.MAX_ITEMS else long_tuple(values))
     return start
 
 
-def _long_tuple(values: list[Any]) -> Any:
-    measured(values)
-    return OPAQUE
+def _tell_keys(machine: Machine, offset: int, opcode: str, kind: str, items: list[Any]) -> None:
+    keys = keys_of(kind, items)
+    if keys:
+        machine.observer.keyed(offset, opcode, keys)
 
 
 def _marked(kind: str) -> Handler:
     def gather(machine: Machine, start: int) -> int:
         container = Container(kind)
-        container.add(machine.pop_mark())
+        items = machine.pop_mark()
+        container.add(items)
+        _tell_keys(machine, start - 1, chr(machine.data[start - 1]), kind, items)
         machine.stack.append(container)
         return start
 
@@ -193,7 +190,10 @@ def _store(opcode: str, count: int | None) -> Handler:
         items = machine.pop_mark() if count is None else [machine.pop() for _ in range(count)][::-1]
         target = machine.stack[-1]
         if isinstance(target, Container):
+            if target.sealed:
+                raise Exhausted(f"{opcode} at offset {start - 1} adds to what was built before, with other data")
             target.add(items)
+            _tell_keys(machine, start - 1, opcode, target.kind, items)
         elif items or opcode in ("APPEND", "SETITEM", "APPENDS"):
             measured(items)
             machine.observer.store(start - 1, opcode, target, items)

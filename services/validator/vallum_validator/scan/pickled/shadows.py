@@ -14,7 +14,7 @@ from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.answers import METHODS, can_be_called
 from vallum_validator.scan.pickled.arguments import Objection, objection_to_partial
-from vallum_validator.scan.pickled.values import Container, Global, Instance
+from vallum_validator.scan.pickled.values import Container, Global, Instance, Run
 
 PARTIAL: Final = "functools.partial"
 
@@ -36,9 +36,10 @@ def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -
 
 def objection_to_items(target: Instance, items: list[Any]) -> Objection | None:
     """Why an instance may not be given those items: a `Bunch` looks up an attribute among them."""
-    state = Container("dict")
-    state.add(items)
-    for key, value in _attributes(state):
+    bare: list[Any] = []
+    for item in items:
+        bare += item.bare() if type(item) is Run else [item]
+    for key, value in zip(bare[::2], bare[1::2], strict=False):
         if isinstance(key, str) and key in METHODS and can_be_called(value):
             return _poses(target, key, value)
     return None

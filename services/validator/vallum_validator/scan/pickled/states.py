@@ -11,9 +11,9 @@ import re
 from typing import Any, Final
 
 from vallum_validator.scan.context import shown
-from vallum_validator.scan.pickled.answers import any_answers, can_be_called
+from vallum_validator.scan.pickled.answers import can_be_called
 from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.values import Container, Instance, Run
+from vallum_validator.scan.pickled.values import Container, Global, Instance, Run
 
 _TEMPLATE: Final = "_parse_arg_template"
 _MAX_TEMPLATE: Final = 8192
@@ -66,8 +66,20 @@ _HOLD_ITEMS: Final = frozenset(
 
 
 _DELEGATE: Final = frozenset(f"collections.{name}" for name in ("ChainMap", "UserDict", "UserList"))
-_NATIVE: Final = re.compile(r"pandas\.|pyarrow\.")
-"""Packages of which a `__setstate__` in C takes its state apart."""
+_KEEPS_STATE: Final = re.compile(
+    r"(category_encoders|imblearn|skops)\."
+    r"|sklearn\.(?!_loss\.|callback\.|isotonic\.|metrics\._dist_metrics|neighbors\._\w+_(tree|dist)|tree\._(tree|split|crit)|"
+    r"ensemble\._hist_gradient_boosting\.(?!gradient_boosting\.)|utils\._\w*(random|vector|hash))"
+    r"|torch\.nn\.(modules\.(?!rnn\.)|intrinsic\.|utils\.)|torch\.optim\.(lr_scheduler|swa_utils)\."
+    r"|(lightgbm|xgboost)\.sklearn\.|xgboost\.callback\."
+    r"|scipy\.stats\._(distn_infrastructure\.rv_\w*frozen$|(continuous|discrete)_distns\.)"
+    r"|(builtins|collections|types|functools)\."
+)
+"""The classes whose instances put their state away without asking what is in it for anything: they have no
+`__setstate__`, or one that only looks up names of its own. Any other one may be written in C, or call what it gets."""
+_SETS: Final = re.compile(r"pandas\.(core\.|DataFrame|Series|\w*Index)|torch\.nn\.|statsmodels\.")
+"""Classes with a `__setattr__` or properties that can be set."""
+_VERSION: Final = "_sklearn_version"
 
 
 def is_shared(target: Instance) -> bool:
@@ -85,11 +97,11 @@ def delegates(target: Instance) -> bool:
     return target.source in _DELEGATE
 
 
-def objection_to_taking_apart(target: Instance, state: Any) -> Objection | None:
-    """Why code in C that no list was made from may not be given that state."""
-    if _NATIVE.match(target.source) and any_answers((state,)):
-        return Objection(f"{target.source} takes apart what answers with a function of the file's choice")
-    return None
+def objection_to_taking_apart(target: Instance) -> Objection | None:
+    """Why code that may call what it is restored from must not be given what answers."""
+    if _KEEPS_STATE.match(target.source):
+        return None
+    return Objection(f"{target.source} takes apart what answers with a function of the file's choice")
 
 
 def objection_to_class(path: str) -> Objection | None:
@@ -97,6 +109,14 @@ def objection_to_class(path: str) -> Objection | None:
     return (
         Objection(f"{path} runs programs and is part of no model", malicious=True) if _MACHINERY.match(path) else None
     )
+
+
+def objection_to_slots(target: Instance, state: Any) -> Objection | None:
+    """Why attributes may not be set one by one: where the class has a say in that, its code runs with each."""
+    slots = state[1] if isinstance(state, tuple) and len(state) == 2 else None
+    if isinstance(slots, Container) and slots.contents() and _SETS.match(target.source):
+        return Objection(f"{target.source} has attributes set by its own code: {shown(slots)}")
+    return None
 
 
 def objection_to_state(target: Instance, state: Any) -> Objection | None:
@@ -121,6 +141,9 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
         if can_be_called(value) and (target.source == _NAMESPACE or (isinstance(key, str) and key.startswith("__"))):
             # Whoever asks it for its length, its array or an attribute calls that.
             return Objection(f"{target.source} answers to {shown(key)} with {shown(value)}", malicious=True)
+        if key == _VERSION and isinstance(value, Instance | Global | Container | tuple):
+            # A version that is another one is written into a warning, by the __repr__ of whatever it is.
+            return Objection(f"{target.source} writes its version, which is {shown(value)}", malicious=True)
         if key == _TEMPLATE and not (isinstance(value, str) and _only_passes_arguments(value)):
             return Objection(f"{target.source} compiles the text {shown(value)}", malicious=True)
         if distribution and not isinstance(key, str):

@@ -112,6 +112,9 @@ class Instance:
         state: what BUILD gave it last.
         may_be_text: whether it can be a real `str`, which STACK_GLOBAL takes for a name.
         answers: whether a function of the file's choice runs where somebody calls a method of it, or of what it holds.
+        given: what else it was made of; only what can act, or can be changed into what does.
+        attributes: what it was given by BUILD and as items, likewise.
+        hashed: whether it is part of a key, so that it may be asked whether it equals another one.
     """
 
     source: str
@@ -119,6 +122,9 @@ class Instance:
     state: Any = None
     may_be_text: bool = True
     answers: bool = False
+    given: list[Any] = field(default_factory=list)
+    attributes: list[Any] = field(default_factory=list)
+    hashed: bool = False
 
     def __repr__(self) -> str:
         return f"<result of {self.source}>"
@@ -221,6 +227,8 @@ class Container:
         weight: how many values it holds with everything in it, each as often as it is referred to.
         depth: of nesting.
         run: that it stands in for.
+        beyond: what was cut off and can act.
+        sealed: whether it was fetched out of a run that others may hold as plain data: nothing may be put in any more.
     """
 
     kind: str
@@ -229,8 +237,11 @@ class Container:
     weight: int = 1
     depth: int = 1
     run: Run | None = None
+    beyond: list[Any] = field(default_factory=list)
+    sealed: bool = False
 
     MAX_ITEMS = 512
+    MAX_BEYOND = 1 << 22
 
     def add(self, items: list[Any]) -> None:
         """Put items in, as far as they are kept. Raises: Exhausted, as `measured` does."""
@@ -242,6 +253,12 @@ class Container:
         self.items += items[:room]
         if len(items) > room:
             self.cut = True
+            self._keep(items[room:])
+
+    def _keep(self, items: list[Any]) -> None:
+        self.beyond += [item for item in items if not is_still(item)]
+        if len(self.beyond) > self.MAX_BEYOND:
+            raise Exhausted(f"more than {self.MAX_BEYOND} objects are in one {self.kind}")
 
     def contents(self) -> list[Any]:
         """What is in it, with the values of runs in their place."""
@@ -253,6 +270,10 @@ class Container:
         if len(bare) > self.MAX_ITEMS:
             self.cut, bare = True, bare[: self.MAX_ITEMS]
         return bare
+
+    def active(self) -> list[Any]:
+        """Whatever in it can act, as much as there is."""
+        return [item for item in self.items if not is_still(item)] + self.beyond
 
     def as_dict(self) -> dict[str, Any] | None:
         """The entries by their text keys, or `None` where they are not all known."""
@@ -268,20 +289,50 @@ class Container:
         self.weight -= 1
         self.cut = self.cut or earlier.cut
         self.weight += earlier.weight
-        self.items = (earlier.items + later)[: self.MAX_ITEMS]
-        self.cut = self.cut or len(earlier.items) + len(later) > self.MAX_ITEMS
+        both = earlier.items + later
+        self.items = both[: self.MAX_ITEMS]
+        self.cut = self.cut or len(both) > self.MAX_ITEMS
+        self._keep(both[self.MAX_ITEMS :])
 
     def __repr__(self) -> str:
         return f"<{self.kind}>"
 
 
 _NESTING: Final = frozenset({tuple, Nest, Container, Tool})
+_STILL: Final = frozenset({str, bytes, int, float, bool, type(None), Opaque, Stretch, Run})
+
+
+def is_still(value: Any) -> bool:
+    """Whether a value is plain data that stays it: nothing in it can act, nothing can be put into it."""
+    return type(value) in _STILL or (type(value) is tuple and _STILL.issuperset(map(type, value)))
+
+
+def long_tuple(values: list[Any]) -> Any:
+    """Stands for a tuple of more values than are kept. Raises: Exhausted, as `measured` does."""
+    if all(map(is_still, values)):
+        return OPAQUE
+    container = Container("tuple")
+    container.add(values)
+    return container
+
+
+def keys_of(kind: str, items: list[Any]) -> list[Any]:
+    """What is asked for its hash when the items are put into a container of that kind: that which can act."""
+    if kind not in ("dict", "set", "frozenset") or all(map(is_still, items)):
+        return []
+    if kind == "dict":
+        bare: list[Any] = []
+        for item in items:
+            bare += item.bare() if type(item) is Run else [item]
+        items = bare[::2]
+    return [item for item in items if not is_still(item) and not isinstance(item, Global)]
 
 
 def duplicate(value: Any) -> Any:
     """The value, or a copy of it where it is one that opcodes change."""
     if type(value) is Container:
-        return Container(value.kind, value.contents(), value.cut, value.weight, value.depth)
+        items = value.contents()
+        return Container(value.kind, items, value.cut, value.weight, value.depth, beyond=list(value.beyond))
     if type(value) is Instance:
-        return replace(value)
+        return replace(value, given=list(value.given), attributes=list(value.attributes))
     return value
