@@ -447,7 +447,7 @@ class TestProcess:
 
     async def test_killed_again_and_again_it_loses_and_doubles_no_submission(self, platform):
         randomness = random.Random(20261123)
-        uploads = [upload(f"{number}.0.0", 4_000_000) for number in range(12)]
+        uploads = [upload(f"{number}.0.0", 4_000_000) for number in range(24)]
         process = await spawn(platform.config)
         async with platform.caller("platform") as stub:
             waiting = [asyncio.create_task(one.submit(stub)) for one in uploads]
