@@ -124,21 +124,26 @@ def nearest(peers: Sequence[Mapping[str, Any]]) -> None:
             distances = np.where(flips, np.linalg.norm(found.points - rows[:ROWS], ord=order, axis=1), np.nan)
             line = f"  {data:14s}{kind:7s}{norm:5s} {seconds:6.2f} s  median {np.nanmedian(distances):.4f}"
             line += f"  not started {int(np.isnan(found.distances).sum())}, not confirmed {int((~flips).sum())}"
-            print(line + _against_art(peers, distances, seconds, data=data, model=kind, norm=norm), flush=True)
+            answer = _answered(peers, what="hsj", data=data, model=kind, norm=norm)
+            if answer:
+                count = len(answer["distances"])
+                means = Means(pool, int(answer["queries"]), np.random.default_rng(0))
+                alike = search(plain, Origins(rows[:count], own[:count]), means)
+                line += _against_art(answer, distances, alike.distances, seconds)
+            print(line, flush=True)
             if (kind, norm) == ("forest", "linf"):
                 _bracket(peers, model, rows, own, distances, data)
 
 
-def _against_art(peers: Sequence[Mapping[str, Any]], ours: np.ndarray, seconds: float, **cell: str) -> str:
-    answer = _answered(peers, what="hsj", **cell)
-    if answer is None:
-        return ""
+def _against_art(answer: Mapping[str, Any], ours: np.ndarray, alike: np.ndarray, seconds: float) -> str:
+    """ART's time for as many rows, and its distances beside ours with our queries and with as many as it asks."""
     theirs = np.array([np.nan if each is None else each for each in answer["distances"]])
     whole = answer["seconds"] / len(theirs) * ROWS
     return (
         f"  | ART {whole:6.0f} s for as many ({whole / seconds:.0f}x), on {len(theirs)} rows median "
         f"{np.nanmedian(theirs):.4f} with {answer['queries']:,.0f} queries a row, ours on them "
-        f"{np.nanmedian(ours[: len(theirs)]):.4f}; not started {int(np.isnan(theirs).sum())}"
+        f"{np.nanmedian(ours[: len(theirs)]):.4f}, with as many queries {np.nanmedian(alike):.4f}; "
+        f"not started {int(np.isnan(theirs).sum())}"
     )
 
 

@@ -3,8 +3,8 @@
 Each step asks what every value of some coordinates alone would change, and then about the best of them together: a
 forest answers to a few thresholds only, which random moves of many coordinates at once rarely all meet.
 
-Ours. Where the ball holds no flip for a while, a larger one is tried, from the best point so far or from where the
-descent stood, with some coordinates thrown to the faces.
+Ours. Where the ball holds no flip for a while, a larger one is tried: from a row with another answer, the best point so
+far or where the descent stood, with some coordinates thrown to the faces.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vallum_validator.checks.oracle import Answer
 from vallum_validator.checks.plain import Means, Nearest, Origins, Plain
+from vallum_validator.checks.search import Pool
 from vallum_validator.checks.space import Matrix
 
 _COORDINATES = 24
@@ -30,6 +31,8 @@ _PATIENCE = 3
 _SHRINK = 0.9
 _LARGER, _LEAST = 0.6, 0.02
 """By what the gap between the ball and the best distance is multiplied when nothing flips, and the least it becomes."""
+_ELSEWHERE = 0.6
+"""Share of new beginnings that start from a random row with another answer: nearby ones end in the same valley."""
 _THROWN = 0.15
 
 
@@ -48,11 +51,13 @@ def descend(plain: Plain, origins: Origins, found: Nearest, means: Means) -> Nea
     active = np.flatnonzero(found.distances > 0)
     origins = origins.at(active)
     state = _State.at(found.points[active], found.distances[active])
-    coordinates = min(_COORDINATES, found.points.shape[1])
-    step = coordinates * len(_LEVELS) + 1 + len(_TOGETHER) + len(_SHARES)
     last = min(_LAST, means.queries // len(_SHARES))
-    for _ in range((means.queries - last * len(_SHARES)) // step if len(active) else 0):
-        _advance(plain, origins, state, _step(plain, origins, state, means.rng), means.rng)
+    step = min(_COORDINATES, found.points.shape[1]) * len(_LEVELS) + 1 + len(_TOGETHER)
+    left = float(means.queries - last * len(_SHARES))
+    while len(active) and left >= step + len(_SHARES):
+        taken = _step(plain, origins, state, means.rng)
+        _advance(plain, origins, state, taken, means)
+        left -= step + len(_SHARES) * float(taken.flips.mean())  # only points that flip are clipped
     for _ in range(last):
         state.best = _clipped(plain, origins, state.best)
     points, distances = found.points.copy(), found.distances.copy()
@@ -130,8 +135,9 @@ def _best(points: Matrix, alone: Answer, together: Answer) -> _Step:
     return _Step(points[at, chosen], flipped[at, chosen], margin[at, chosen] < margin[:, 0])
 
 
-def _advance(plain: Plain, origins: Origins, state: _State, step: _Step, rng: np.random.Generator) -> None:
+def _advance(plain: Plain, origins: Origins, state: _State, step: _Step, means: Means) -> None:
     """Take a step; where there was no gain for a while, begin again in a larger ball."""
+    rng = means.rng
     won, lost = np.flatnonzero(step.flips), np.flatnonzero(~step.flips)
     state.best[won] = state.base[won] = _clipped(plain, origins.at(won), step.points[won])
     state.distance[won] = np.abs(state.best[won] - origins.rows[won]).max(axis=1)
@@ -141,9 +147,17 @@ def _advance(plain: Plain, origins: Origins, state: _State, step: _Step, rng: np
     state.shrink[tired] = 1 - np.maximum(_LARGER * (1 - state.shrink[tired]), _LEAST)
     state.stale[tired] = 0
     again = np.where(rng.random((len(tired), 1)) < 0.5, state.best[tired], state.base[tired])
+    elsewhere = rng.random(len(tired)) < _ELSEWHERE
+    again[elsewhere] = _foreign(means.pool, origins.own[tired[elsewhere]], rng)
     radius = (state.distance * state.shrink)[tired, None]
     faces = origins.rows[tired] + radius * rng.choice([-1.0, 1.0], again.shape)
     state.base[tired] = np.where(rng.random(again.shape) < _THROWN, faces, again)
+
+
+def _foreign(pool: Pool, own: NDArray[np.intp], rng: np.random.Generator) -> Matrix:
+    """Return for each answer a random row with another one."""
+    places = [rng.choice(np.flatnonzero(pool.predicted != answer)) for answer in own]
+    return pool.matrix[np.array(places, dtype=np.intp)]
 
 
 def _clipped(plain: Plain, origins: Origins, points: Matrix) -> Matrix:

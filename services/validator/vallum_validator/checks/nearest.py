@@ -24,7 +24,7 @@ from vallum_validator.checks.oracle import MAX_ELEMENTS
 from vallum_validator.checks.plain import SECTIONS, Means, Nearest, Origins, Plain, bisect, start
 from vallum_validator.checks.space import Matrix
 
-_RANDOM = 0.2
+_RANDOM = 0.1
 """Share of the queries that go to random moves before the descent, where the model has scores to descend by."""
 _CANDIDATES = 16
 _FURTHER = (0.0, 0.001, 0.01, 0.1)
