@@ -187,3 +187,28 @@ def test_peer_that_goes_away_in_the_middle_of_a_request_stream_is_unavailable() 
         peer_errors("registry"),
     ):
         raise broken
+
+
+async def test_call_that_is_cut_off_is_unavailable(address: str) -> None:
+    """grpc.aio cancels a call of its own accord where the peer goes away while a request iterator is being sent."""
+
+    async def requests() -> AsyncIterator[bytes]:
+        yield b""
+        raise grpc.aio.InternalError("the write failed")
+
+    async with connect(address, lambda: token(FakeClock())) as channel:
+        with pytest.raises(Unavailable, match="not answer: the call was cut off"), peer_errors("registry"):
+            await channel.stream_unary(f"/{SERVICE}/stream_unary")(requests())
+
+
+async def test_task_that_is_cancelled_in_a_call_stays_cancelled() -> None:
+    async def call_forever() -> None:
+        async with connect("127.0.0.1:1", lambda: "") as channel:
+            with peer_errors("registry"):
+                await channel.unary_unary("/x/y")(b"", wait_for_ready=True)
+
+    task = asyncio.create_task(call_forever())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

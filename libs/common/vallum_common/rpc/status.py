@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Final
@@ -85,3 +86,10 @@ def peer_errors(peer: str) -> Iterator[None]:
         if error.code() in _TRANSPORT and rpc_status.from_call(error) is None:
             raise Unavailable(f"{peer} does not answer: {error.details()}") from error
         raise from_rpc_error(error) from error
+    except asyncio.CancelledError as error:
+        # grpc.aio cancels its own call where a peer goes away while a request iterator is being sent (what
+        # grpc/grpc#27240 set out to mend); nobody has asked this task to end.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unavailable(f"{peer} does not answer: the call was cut off") from error
