@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -37,11 +38,14 @@ def _spelled(*words: str) -> bytes:
     )
 
 
-_FAMILIES: Final = _spelled("python/", *_OTHER_FAMILIES)
-_WRITTEN: Final = re.compile(
-    rb"(?:!(?:[\w-]{0,50}!)?(?:%b|(?:new|apply|name|module|call):)|(?:!<[^\s>]{0,80}?)?%b%b)[^\s,\[\]{}>]{0,300}"
-    % (_FAMILIES, _spelled("2002:"), _FAMILIES)
-)
+@functools.cache
+def _written() -> re.Pattern[bytes]:
+    """Compiled when text is first seen: it takes longer than anything else at the start of a scan."""
+    families = _spelled("python/", *_OTHER_FAMILIES)
+    return re.compile(
+        rb"(?:!(?:[\w-]{0,50}!)?(?:%b|(?:new|apply|name|module|call):)|(?:!<[^\s>]{0,80}?)?%b%b)[^\s,\[\]{}>]{0,300}"
+        % (families, _spelled("2002:"), families)
+    )
 
 
 def is_plain(tag: str) -> bool:
@@ -62,7 +66,7 @@ def called(tag: str) -> tuple[str, str] | None:
 
 def written(data: memoryview) -> Iterator[tuple[str, int]]:
     """Tags that build or call something, as they stand in the bytes, whatever is around them, with their offsets."""
-    for found in _WRITTEN.finditer(data):
+    for found in _written().finditer(data):
         tag = unquote(str(found[0], "utf-8", "replace"))
         if builds(tag) or called(tag):
             yield tag, found.start()
