@@ -119,6 +119,26 @@ def test_descent_gives_back_no_worse_point_within_its_queries_and_leaves_alone_w
         assert queries < 1000 or (found.distances[1] < distances[1])
 
 
+def _two_corners(table: Table) -> np.ndarray:
+    """Another answer beyond either of two corners: at 1.0 in two features, at 0.5 in three others."""
+    matrix = _matrix(table)
+    return ((matrix[:, :2] > 1.0).all(axis=1) | (matrix[:, 3:] > 0.5).all(axis=1)).astype(int)
+
+
+def test_walk_begins_anew_where_the_nearest_known_rows_lie_beyond_the_further_corner() -> None:
+    plain, _, _ = _plain(_two_corners)
+    near, far = np.zeros((8, len(NAMES))), np.zeros((400, len(NAMES)))
+    near[:, :2] = 1.01
+    far[:, 3:] = np.random.default_rng(3).uniform(2, 3, size=(400, 3))
+    pool = Pool(np.concatenate([near, far]), np.ones(408, dtype=np.intp))
+    rows = np.random.default_rng(4).uniform(-0.1, 0.1, size=(10, len(NAMES)))
+    means = Means(pool, 4000, np.random.default_rng(2))
+    found = nearest_l2(plain, Origins(rows, np.zeros(10, dtype=np.intp)), means)
+    exact = np.linalg.norm(0.5 - rows[:, 3:], axis=1)
+    assert (found.distances >= exact).all()
+    assert np.median(found.distances / exact) < 1.1
+
+
 def test_a_search_without_a_start_is_not_evaluated() -> None:
     plain, matrix, own = _plain(_linear)
     alike = own == own[0]

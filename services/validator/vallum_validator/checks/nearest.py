@@ -5,10 +5,8 @@ Both searches start from known rows with another answer and walk the line betwee
 evaluated", never "robust"), then work on all rows at once, a few large calls each. Distances are upper bounds of the
 truth; every point returned was seen to flip the model as submitted.
 
-Source: HopSkipJump (Chen, Jordan and Wainwright 2020) for the boundary walk of `nearest_l2`; Square Attack
-(Andriushchenko et al. 2020) for accepting random moves by margin in `nearest_linf`. Ours: the start from a pool, all
-step sizes and sections in one call, and pulling random coordinates back, without which forests, whose boundaries are
-parallel to the axes, are overestimated by half; the descent that follows where the model has scores; and, where a
+Source: Square Attack (Andriushchenko et al. 2020) for accepting random moves by margin in `nearest_linf`; `walk` names
+that of `nearest_l2`. Ours: the start from a pool; the descent that follows where the model has scores; and, where a
 conversion was searched, asking the model as submitted.
 """
 
@@ -23,6 +21,7 @@ from vallum_validator.checks.descent import descend
 from vallum_validator.checks.oracle import MAX_ELEMENTS
 from vallum_validator.checks.plain import SECTIONS, Means, Nearest, Origins, Plain, bisect, start
 from vallum_validator.checks.space import Matrix
+from vallum_validator.checks.walk import search_l2
 
 _RANDOM = 0.1
 """Share of the queries that go to random moves before the descent, where the model has scores to descend by."""
@@ -48,7 +47,7 @@ def nearest_l2(plain: Plain, origins: Origins, means: Means) -> Nearest:
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    return _nearest(_search_l2, plain, origins, means, order=2.0)
+    return _nearest(search_l2, plain, origins, means, order=2.0)
 
 
 _Search = Callable[[Plain, Origins, Means], Nearest]
@@ -139,64 +138,3 @@ def _moved(rows: Matrix, base: Matrix, radius: Matrix, *, inside: float, rng: np
     value = np.where(rng.random(shape) < inside, rng.uniform(-1.0, 1.0, shape), face)
     offset = np.where(rng.random(shape) < share * 0.7, value, offset)
     return rows[:, None] + radius[:, None, None] * offset
-
-
-def _search_l2(plain: Plain, origins: Origins, means: Means) -> Nearest:
-    rows = origins.rows
-    best, distance, spent = start(plain, origins, means, 2.0)
-    active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
-    steps = 0
-    while spent < means.queries and len(active):
-        for along_boundary in (False, False, True):
-            here = (plain, origins.at(active), best[active])
-            points, cost = (
-                _boundary_step(*here, steps=steps, rng=means.rng)
-                if along_boundary
-                else _pull_back(*here, rng=means.rng)
-            )
-            length = np.linalg.norm(points - rows[active], axis=1)
-            better = length < distance[active]
-            best[active[better]], distance[active[better]] = points[better], length[better]
-            spent += cost
-        steps += 1
-    return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
-
-
-def _pull_back(plain: Plain, origins: Origins, best: Matrix, *, rng: np.random.Generator) -> tuple[Matrix, int]:
-    """Return the nearest flipping point among those with random coordinates moved back towards the row."""
-    rows, own = origins.rows, origins.own
-    shape = (len(rows), _CANDIDATES, rows.shape[1])
-    share = np.maximum(0.5 ** rng.integers(0, 6, (len(rows), _CANDIDATES, 1)), 1.0 / rows.shape[1])
-    kept = np.where(rng.random((len(rows), _CANDIDATES, 1)) < 0.5, 0.0, rng.random((len(rows), _CANDIDATES, 1)))
-    factor = np.where(rng.random(shape) < share, kept, 1.0)
-    candidates = rows[:, None] + factor * (best - rows)[:, None]
-    flipped = plain.ask(candidates, own).flipped
-    length = np.where(flipped, np.linalg.norm(candidates - rows[:, None], axis=2), np.inf)
-    chosen = length.argmin(axis=1)
-    at = np.arange(len(rows))
-    found = np.isfinite(length[at, chosen])
-    return np.where(found[:, None], candidates[at, chosen], best), _CANDIDATES
-
-
-def _boundary_step(
-    plain: Plain, origins: Origins, best: Matrix, *, steps: int, rng: np.random.Generator
-) -> tuple[Matrix, int]:
-    """Estimate the boundary's normal, step along it with every step size at once, and return to the boundary."""
-    rows, own = origins.rows, origins.own
-    length = np.linalg.norm(best - rows, axis=1)
-    many = int(24 * np.sqrt(steps + 1))
-    probe = rng.normal(size=(len(rows), many, rows.shape[1]))
-    probe /= np.linalg.norm(probe, axis=2, keepdims=True)
-    reach = (0.1 * length / (steps + 1) ** 0.25)[:, None, None]
-    around = np.clip(best[:, None] + reach * probe, plain.low, plain.high)
-    sign: Matrix = np.where(plain.ask(around, own).flipped, 1.0, -1.0)
-    normal = ((sign - sign.mean(axis=1, keepdims=True))[:, :, None] * (around - best[:, None])).mean(axis=1)
-    size = np.linalg.norm(normal, axis=1, keepdims=True)
-    normal = np.divide(normal, size, out=np.zeros_like(normal), where=size > 0)
-    sizes = (length[:, None] * 0.5 ** np.arange(SECTIONS))[:, :, None] / np.sqrt(steps + 1)
-    stepped = np.clip(best[:, None] + sizes * normal[:, None], plain.low, plain.high)
-    flipped = plain.ask(stepped, own).flipped
-    chosen = flipped.argmax(axis=1)
-    points = np.where(flipped.any(axis=1, keepdims=True), stepped[np.arange(len(rows)), chosen], best)
-    reached, spent = bisect(plain, origins, points, np.ones(len(rows), dtype=bool), rounds=2)
-    return reached, many + SECTIONS + spent

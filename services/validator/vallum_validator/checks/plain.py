@@ -92,8 +92,17 @@ class Means:
     rng: np.random.Generator
 
 
-def start(plain: Plain, origins: Origins, means: Means, order: float) -> tuple[Matrix, Matrix, int]:
+def start(
+    plain: Plain, origins: Origins, means: Means, order: float, *, among: int = _POOL
+) -> tuple[Matrix, Matrix, int]:
     """Return for each row the nearest point found on the lines to pool rows with another answer.
+
+    Args:
+        plain: the rows' space.
+        origins: the rows.
+        means: the pool.
+        order: of the norm.
+        among: of so many random rows of the pool the nearest are taken.
 
     Returns:
         The points, shape (rows, features), the row itself where no pool row has another answer; their distances in the
@@ -103,7 +112,7 @@ def start(plain: Plain, origins: Origins, means: Means, order: float) -> tuple[M
         PredictionFailed: the model gave no answer that can be trusted.
     """
     rows, own, pool = origins.rows, origins.own, means.pool
-    sample = means.rng.permutation(len(pool.matrix))[:_POOL]
+    sample = means.rng.permutation(len(pool.matrix))[:among]
     others, classes = pool.matrix[sample], pool.predicted[sample]
     starts = np.repeat(rows[:, None], _STARTS, axis=1)
     usable = np.zeros((len(rows), _STARTS), dtype=bool)
