@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ SUSPICIOUS = [
     "{% macro f(k) %}{{ messages[k] }}{% endmacro %}{{ f('a' ~ 'b') }}",
     "{% with k = 'a' ~ 'b' %}{{ messages[k] }}{% endwith %}",
     "{% for k in ['a' ~ 'b'] %}{{ messages[k] }}{% endfor %}",
+    "{% set d = [] %}{% set x = d.append('a' ~ 'b') %}{{ messages[d[0]] }}",
+    "{% set d = {} %}{% set x = d.update({'a': 'b' ~ 'c'}) %}{{ messages[d.a] }}",
     "{{ messages['%c%c' % (95, 95)] }}",
     "{{ '%s' % messages }}",
     "{{ '{0.x}'.format(messages) }}",
@@ -133,3 +136,55 @@ def test_template_in_a_file_of_its_own_is_judged(tmp_path: Path) -> None:
     assert scan_file(tmp_path / "chat_template.jinja").verdict is ScanVerdict.UNKNOWN
     (tmp_path / "chat_template.jinja").write_text(ESCAPES[0])
     assert scan_file(tmp_path / "chat_template.jinja").verdict is ScanVerdict.MALICIOUS
+
+
+HIDDEN = [
+    "{{ (lipsum|attr('\\x5f\\x5fglobals\\x5f\\x5f'))['o' + 's'] }}",
+    "{{ (cycler|attr('\\137\\137init' ~ '\\137\\137')) }}",
+    "{{ '}}' ~ lipsum.__globals__ }}",
+    "{# }} #}{{ '}}' ~ cycler['\\x5f\\x5finit\\x5f\\x5f'] }}",
+    "{{ lipsum|attr('\\N{LOW LINE}' * 2 ~ 'globals') }}",
+    "{% do 1 %}{{ lipsum|attr('x') }}",
+    "```\n```\n{% set x = 1 %}{{ lipsum|attr('x') }}",
+    "a" * 300_000 + "{{ lipsum|attr('x') }}",
+]
+COMPUTED = [
+    "{{ messages | groupby('ro' ~ 'le') }}",
+    "{% set d = [] %}{% set x = d.append('a' ~ 'b') %}{{ messages[d[0]] }}",
+    "{% set k = 'a' ~ 'b' %}{{ messages[k] }}",
+]
+PLACES: Mapping[str, Callable[[str], str]] = {
+    "chat_template.jinja": lambda text: text,
+    "named.json": lambda text: json.dumps({"chat_template": {"default": text}}),
+    "other.json": lambda text: json.dumps({"system_prompt": text}),
+    "prompt.yaml": lambda text: "prompt: |\n" + "".join(f"  {line}\n" for line in text.splitlines()),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("template", HIDDEN, ids=range(len(HIDDEN)))
+def test_way_to_internals_is_malicious_wherever_a_template_may_stand(template: str, place: str, tmp_path: Path) -> None:
+    """Text that may be a template or only look like one was searched by an expression, which all of these passed."""
+    (tmp_path / place).write_text(PLACES[place](template))
+    assert scan_file(tmp_path / place).verdict is ScanVerdict.MALICIOUS
+
+
+@pytest.mark.parametrize("template", COMPUTED)
+def test_name_that_is_put_together_is_not_clean_wherever_it_stands(template: str, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(json.dumps({"system_prompt": template}))
+    assert scan_file(tmp_path / "other.json").verdict is ScanVerdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write {{ text }} in {{lang}}, and `obj.__class__` for }}.\n",
+        "@misc{a, title={{A Model}}, year={{2024}}} and `{{ x['y'] }}`\n",
+        "{{#if a}}{{> part}}{{/if}} [link](x) {{ .System }}\n",
+        "Say `{{ messages[0]['content'] }}`, `{{ x | join(', ') }}` or `{{ users | map(attribute='name') }}`.\n",
+    ],
+)
+def test_brackets_in_text_for_people_are_clean(text: str, tmp_path: Path) -> None:
+    for name, content in (("a.md", text), ("a.json", json.dumps({"text": text}))):
+        (tmp_path / name).write_text(content)
+        assert scan_file(tmp_path / name).verdict is ScanVerdict.CLEAN

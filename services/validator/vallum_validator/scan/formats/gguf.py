@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,7 @@ _MAX_DIMENSIONS: Final = 4
 _MIN_ALIGNMENT: Final = 32
 _ALIGNMENTS: Final = frozenset(1 << power for power in range(3, 17))
 _TEMPLATE: Final = "chat_template"
+_BLOCK: Final = re.compile(rb"\{[{%]")
 _BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
     11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
@@ -57,8 +59,9 @@ def inspect_gguf(data: memoryview, context: Context) -> str:
     metadata, tensors, end_of_head = _read(data)
     declare(metadata, context)
     for key, value in metadata.items():
-        if isinstance(value, str) and (_TEMPLATE in key or has_blocks(value)):
-            (inspect_template if _TEMPLATE in key else search_template)(value, context.enter(key))
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (_TEMPLATE in key or has_blocks(text)):
+                (inspect_template if _TEMPLATE in key else search_template)(text, context.enter(key))
     alignment = _alignment(metadata)
     position = end_of_head
     for tensor in sorted(tensors, key=lambda tensor: tensor.start):
@@ -141,6 +144,12 @@ def _string(reader: Reader) -> str:
     return str(reader.take(reader.number("Q")), "utf-8", "replace")
 
 
+def _strings(reader: Reader, count: int) -> list[str]:
+    """Those of an array that may be templates; a vocabulary has a hundred thousand others."""
+    texts = [reader.take(reader.number("Q")) for _ in range(count)]
+    return [str(text, "utf-8", "replace") for text in texts if _BLOCK.search(text)]
+
+
 def _value(reader: Reader, kind: int, depth: int) -> Any:
     if kind in _SCALARS:
         return reader.number(_SCALARS[kind])
@@ -155,10 +164,8 @@ def _value(reader: Reader, kind: int, depth: int) -> Any:
         elif count > reader.left:
             raise Invalid(f"an array of {count} values in {reader.left} bytes")
         elif inner == _STRING:
-            for _ in range(count):
-                reader.take(reader.number("Q"))
+            return _strings(reader, count)
         else:
-            for _ in range(count):
-                _value(reader, inner, depth + 1)
+            return [text for _ in range(count) for text in _value(reader, inner, depth + 1) or ()]
         return None
     raise Invalid(f"metadata type {kind} is not known")

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from jinja2 import nodes
-from jinja2.ext import Extension, LoopControlExtension
+from jinja2.ext import ExprStmtExtension, Extension, InternationalizationExtension, LoopControlExtension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -80,6 +80,7 @@ _PICKS: Final = frozenset(
      "trim", "upper"}
 )  # fmt: skip
 """Filters that pick or tidy a value; their result in brackets is no name put together."""
+_FILLING: Final = frozenset({"append", "extend", "insert", "setdefault", "update"})
 _PICKING_METHODS: Final = frozenset({"get", "items", "keys", "lower", "strip", "upper", "values"})
 
 
@@ -91,11 +92,13 @@ class Objection:
         line: where it stands in the template.
         what: in words, as the end of a sentence about the line.
         escapes: whether it certainly reaches for Python's internals.
+        computes: whether it looks up a name that nobody can read in the template.
     """
 
     line: int
     what: str
     escapes: bool = False
+    computes: bool = False
 
 
 class _Generation(Extension):
@@ -111,16 +114,16 @@ class _Generation(Extension):
 @cache
 def environment() -> ImmutableSandboxedEnvironment:
     """The environment that templates are parsed in, and never rendered."""
-    return ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, LoopControlExtension]
-    )
+    # The last two are not those of transformers: what cannot be parsed cannot be judged.
+    known = [_Generation, LoopControlExtension, ExprStmtExtension, InternationalizationExtension]
+    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=known)
 
 
 def objections(tree: nodes.Template) -> Iterator[Objection]:
     """Everything in a template that a chat template does not need."""
     found = list(islice(_parts(tree), _MAX_NODES + 1))
     if len(found) > _MAX_NODES:
-        yield Objection(1, f"begins more than {_MAX_NODES} nodes")
+        yield Objection(1, f"begins more than {_MAX_NODES} nodes", computes=True)
         return
     macros = {node.name: node for node in found if isinstance(node, nodes.Macro)}
     built = {name for node in found for name in _built_names(node, macros)}
@@ -160,8 +163,9 @@ def _constant(node: nodes.Const) -> Iterator[Objection]:
 
 def _filter(node: nodes.Filter) -> Iterator[Objection]:
     if node.name not in _FILTERS:
-        reaches = node.name == "attr" and _is_python(node.node)
-        yield Objection(node.lineno, f"uses the filter {shown(node.name)}", escapes=reaches)
+        written = node.name == "groupby" and all(isinstance(argument, nodes.Const) for argument in node.args)
+        by_name, what = node.name in ("attr", "groupby") and not written, f"uses the filter {shown(node.name)}"
+        yield Objection(node.lineno, what, escapes=by_name and _is_python(node.node), computes=by_name)
         return
     named = _NAMED.get(node.name)
     first = node.args[0] if node.args else None
@@ -170,7 +174,7 @@ def _filter(node: nodes.Filter) -> Iterator[Objection]:
     if node.name in ("map", "selectattr", "rejectattr", "sort", "sum", "unique", "min", "max"):
         arguments = [*node.args[:1], *(pair.value for pair in node.kwargs if pair.key == "attribute")]
         if not all(isinstance(argument, nodes.Const) for argument in arguments) or node.dyn_args or node.dyn_kwargs:
-            yield Objection(node.lineno, f"gives {node.name!r} a computed name")
+            yield Objection(node.lineno, f"gives {node.name!r} a computed name", computes=True)
 
 
 def _is_python(node: nodes.Node | None) -> bool:
@@ -233,7 +237,7 @@ def _subscript(node: nodes.Getitem, built: Set[str]) -> Iterator[Objection]:
     for part in _parts(node.arg):
         name = part.name if isinstance(part, nodes.Name) else part.attr if isinstance(part, nodes.Getattr) else ""
         if name in built or _puts_together(part):
-            yield Objection(node.lineno, "looks up a name that is put together")
+            yield Objection(node.lineno, "looks up a name that is put together", computes=True)
             return
 
 
@@ -269,10 +273,20 @@ def _built_names(node: nodes.Node, macros: Mapping[str, nodes.Macro]) -> Iterato
     elif isinstance(node, nodes.With) and any(map(_any_put_together, node.values)):
         for target in node.targets:
             yield from _targets(target)
+    elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+        yield from _filled(node)
     elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name in macros:
         arguments = [*node.args, *(pair.value for pair in node.kwargs)]
         if any(map(_any_put_together, arguments)):
             yield from (argument.name for argument in macros[node.node.name].args)
+
+
+def _filled(node: nodes.Call) -> Iterator[str]:
+    """The list or dictionary that a call puts such text into."""
+    target = node.node
+    given = [*node.args, *(pair.value for pair in node.kwargs)]
+    if isinstance(target, nodes.Getattr) and target.attr in _FILLING and any(map(_any_put_together, given)):
+        yield from _targets(target.node)
 
 
 def _any_put_together(node: nodes.Node) -> bool:

@@ -9,6 +9,7 @@ is ever rendered; Jinja is only asked for the tree.
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Final
 
 from vallum_validator.scan.context import Context, shown
@@ -18,11 +19,25 @@ if TYPE_CHECKING:
 
 MAX_TEMPLATE: Final = 256 * 1024
 """Characters. The longest published chat templates have about 30,000."""
+_MAX_SEARCHED: Final = 1024**2
+_MAX_BLOCKS: Final = 20_000
+"""Bounds of text that is searched as a template: most of it stands outside its blocks."""
 _BRACKETS: Final = (("{{", "}}"), ("{%", "%}"))
 _ESCAPE: Final = re.compile(
     r"__\w+|\.\s*_\w+|\[\s*['\"]_|\b(?:subclasses|mro|globals|builtins|getattr|import_module|popen|os\s*\.|sys\s*\.|"
     r"subprocess|func_globals|gi_frame|cr_frame|f_globals)\b"
 )
+
+
+_SPELLED: Final = re.compile(
+    r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|(N\{LOW LINE\}))", re.IGNORECASE
+)
+"""How a character is written in a text of Jinja, which is one of Python."""
+_REACHES: Final = re.compile(
+    r"__|\[|\\|\b(?:attr|attribute|first|format|groupby|join|last|map|max|min|random|reject|select|sort|sum|unique)\b"
+)
+"""Without any of these no name is looked up but those that are written."""
+_PLAIN_LOOKUP: Final = re.compile(r"\[\s*(?:'[A-Za-z]\w*'|\"[A-Za-z]\w*\"|-?\d+)\s*\]")
 
 
 def has_blocks(text: str) -> bool:
@@ -34,6 +49,7 @@ def inspect_template(text: str, context: Context) -> None:
     """Report everything in a template that a chat template does not need."""
     if len(text) > MAX_TEMPLATE:
         context.report("template.suspicious", f"the template has {len(text)} characters")
+        search_template(text, context)
         return
     tree = _tree(text)
     if isinstance(tree, str):
@@ -52,13 +68,42 @@ def inspect_template(text: str, context: Context) -> None:
 
 def search_template(text: str, context: Context) -> None:
     """Report an escape in text that may be a template or may only look like one."""
+    plain = _spelled_out(text)
     for opening, closing in _BRACKETS:
-        start = text.find(opening)
-        while start >= 0 and (end := text.find(closing, start)) >= 0:
-            escape = _ESCAPE.search(text, start, end)
+        start = plain.find(opening)
+        while start >= 0 and (end := plain.find(closing, start)) >= 0:
+            escape = _ESCAPE.search(plain, start, end)
             if escape:
                 context.report("template.escape", f"the template uses {shown(escape[0])}", escape.start())
-            start = text.find(opening, end)
+            start = plain.find(opening, end)
+    blocks = sum(text.count(opening) for opening, _ in _BRACKETS)
+    if blocks <= _MAX_BLOCKS and len(text) <= _MAX_SEARCHED and _REACHES.search(_PLAIN_LOOKUP.sub("", text)):
+        _search_tree(text, context)
+
+
+def _search_tree(text: str, context: Context) -> None:
+    """What an expression cannot find: a bracket inside a text (`{{ '}}' ~ … }}`), and a name that is put together."""
+    tree = _tree(text)
+    if isinstance(tree, str):
+        return  # no template to any reader
+    from vallum_validator.scan.formats.template_rules import objections
+
+    for objection in objections(tree):
+        if objection.escapes or objection.computes:
+            rule = "template.escape" if objection.escapes else "template.suspicious"
+            context.report(rule, f"line {objection.line} of the template {objection.what}")
+
+
+def _spelled_out(text: str) -> str:
+    """The text with the characters that it spells by number, so that `\\x5f` is found as `_`."""
+    return _SPELLED.sub(_character, text) if "\\" in text else text
+
+
+def _character(found: re.Match[str]) -> str:
+    if found[5]:
+        return "_"
+    number = int(found[4], 8) if found[4] else int(found[1] or found[2] or found[3], 16)
+    return chr(number) if number <= sys.maxunicode else found[0]
 
 
 def _tree(text: str) -> nodes.Template | str:
