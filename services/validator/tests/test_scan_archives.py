@@ -262,3 +262,41 @@ def test_expansion_without_recursion_is_stopped(tmp_path: Path) -> None:
     report = scan(local + directory + end, tmp_path)
     assert report.verdict is ScanVerdict.UNKNOWN
     assert "archive.header-mismatch" in {finding.rule for finding in report.findings}
+
+
+def header(name: str, content: bytes, kind: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = len(content), kind
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+OUT, IN = "../../out", "in.txt"
+LONG = {name: header("././@LongLink", name.encode() + b"\0", b"L") for name in (OUT, IN)}
+PAX = {name: header("pax", b"%d path=%s\n" % (len(name) + 9, name.encode()), b"x") for name in (OUT, IN)}
+TIME = header("pax", b"11 mtime=1\n", b"x")
+LINK = header("././@LongLink", b"in.txt\0", b"K")
+GLOBAL = header("pax", b"%d path=%s\n" % (len(OUT) + 9, OUT.encode()), b"g")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        LONG[OUT] + PAX[IN],
+        PAX[OUT] + LONG[IN],
+        LONG[OUT] + TIME,
+        PAX[OUT] + TIME,
+        PAX[OUT] + LINK,
+        LONG[OUT] + LONG[IN],
+        GLOBAL,
+    ],
+    ids=["long, pax", "pax, long", "long, time", "pax, time", "pax, link", "long, long", "global"],
+)
+def test_every_name_that_a_member_of_a_tar_has_is_judged(before: bytes, tmp_path: Path) -> None:
+    """`tarfile` unpacks the first, the last or the global name, whichever header came first: it wrote outside."""
+    data = before + header("ok.txt", b"hi", b"0") + bytes(1024)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        named = archive.getnames()
+    report = scan(data, tmp_path)
+    assert OUT in named or before in (LONG[OUT] + LONG[IN], PAX[OUT] + LONG[IN])
+    assert report.verdict is ScanVerdict.MALICIOUS
+    assert "archive.traversal" in {finding.rule for finding in report.findings}

@@ -10,6 +10,7 @@ from vallum_validator.scan.context import Context, shown
 
 _BLOCK: Final = 512
 _FILE, _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = (b"0", b"\0", b"7"), b"5", b"L", b"K", b"x", b"g"
+_NAMING: Final = frozenset({_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL})
 _LINKS: Final = frozenset({b"1", b"2", b"3", b"4", b"6"})
 _MAX_PADDING: Final = 64 * _BLOCK
 _PAX_KEYS: Final = frozenset(
@@ -24,7 +25,7 @@ def is_tar(data: memoryview) -> bool:
 
 def inspect_tar(data: memoryview, context: Context) -> str:
     """Inspect each member; nothing is unpacked."""
-    offset, name_override, seen = 0, "", set[str]()
+    offset, names, seen = 0, list[str](), set[str]()
     while offset + _BLOCK <= len(data):
         header = bytes(data[offset : offset + _BLOCK])
         if not any(header):
@@ -38,12 +39,13 @@ def inspect_tar(data: memoryview, context: Context) -> str:
             raise Invalid(f"the member at offset {offset} is cut")
         following = offset + _BLOCK + -(-size // _BLOCK) * _BLOCK
         _check_padding(data[offset + _BLOCK + size : following], offset, context)
-        name, name_override = name_override or _name(header), ""
-        if kind == _LONG_NAME:
-            name_override = _text(bytes(content))
-        elif kind == _PAX:
-            name_override = _pax_path(bytes(content), offset, context)
-        elif kind not in (_PAX_GLOBAL, _LONG_LINK):
+        if kind in _NAMING:
+            names += _names(kind, bytes(content), offset, context)
+        else:
+            name = (names or [_name(header)])[-1]
+            if len(names) > 1:
+                context.report("archive.name", f"a member is named {shown(tuple(names))}: readers take one", offset)
+            names = []
             _member(name, kind, content, offset, context)
             plain = name.rstrip("/").removeprefix("./").casefold()
             if plain in seen:
@@ -57,6 +59,20 @@ def inspect_tar(data: memoryview, context: Context) -> str:
     if not seen:
         context.report("file.empty", "the archive has no members")
     return "tar"
+
+
+def _names(kind: bytes, content: bytes, offset: int, context: Context) -> list[str]:
+    """What a header in front of a member calls it: nothing, or a name that leads out of the archive like any other."""
+    if kind == _LONG_LINK:
+        return []  # a link is reported for what it is
+    name = _text(content) if kind == _LONG_NAME else _pax_path(content, offset, context)
+    if not name:
+        return []
+    check_name(name, context, offset)
+    if kind == _PAX_GLOBAL:
+        context.report("archive.name", f"a global header names every member {shown(name)}", offset)
+        return []
+    return [name]
 
 
 def _member(name: str, kind: bytes, content: memoryview, offset: int, context: Context) -> None:
