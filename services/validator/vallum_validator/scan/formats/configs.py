@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, shown
-from vallum_validator.scan.formats.keras import inspect_node, is_keras
+from vallum_validator.scan.formats import named_code
+from vallum_validator.scan.formats.keras import inspect_node, is_keras, is_node
 from vallum_validator.scan.formats.metadata import declare
+from vallum_validator.scan.formats.named_code import inspect_named
 from vallum_validator.scan.formats.templates import has_blocks, inspect_template, search_template
-from vallum_validator.scan.pickled.values import Grade
 
 _REMOTE: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "custom_pipeline"})
 _TEMPLATE_KEYS: Final = frozenset({"chat_template", "template", "prompt_template"})
@@ -25,12 +25,9 @@ _PARTS: Final = re.compile(
     r"transformer|controlnet|prior|decoder|movq|vocoder|vqvae|language_model|adapter|motion_adapter)(?:_\w+)?"
 )
 """What diffusers calls the parts of its pipelines: it loads them whatever else the configuration says."""
-_CALLED: Final = ("_target_", "()")
-"""Keys whose value is called: by hydra, and by `logging.config`."""
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _MODULE_FIELDS: Final = frozenset({"name", "path", "type"})
 _CLASS: Final = re.compile(r"[^\W\d]\w*(?:\.\w+)+")
-_OWN_LIBRARY: Final = re.compile(r"(?:transformers|peft|diffusers|sentence_transformers)(?:\.\w+)*")
 _NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]+")
 _BASE64: Final = re.compile(r"[^A-Za-z0-9+/]*gA[I-X][A-Za-z0-9+/]")
 """How a pickle of protocol 2 to 5 begins in base64, whose decoders pass over every other character."""
@@ -39,13 +36,10 @@ _LEAST_PICKLE: Final = 16
 _SERIALISED: Final = ":serialized:"
 """Under this key Stable-Baselines3 keeps pickles in JSON, whatever they begin with."""
 WORDS: Final = (
-    *(b"_target_", b"auto_map", b"trust_remote_code", b"custom_pipeline", b"parent_library", b"class_name"),
-    *(b"constructor", b":serialized:"),
+    *(b"auto_map", b"trust_remote_code", b"custom_pipeline", b"class_name", b":serialized:"),
+    *named_code.WORDS,
 )
-KEYS: Final = (
-    re.compile(rb"\(\)(?:(?<=[\s'\"\[{,:?\-\x85\xa8\xa9\xbf]\(\))|(?<=\A\(\)))"),
-    re.compile(rb"gA[I-X](?<![A-Za-z0-9+/]gA.)"),
-)
+KEYS: Final = (*named_code.KEYS, re.compile(rb"gA[I-X](?<![A-Za-z0-9+/]gA.)"))
 """What text holds, as it is or escaped, if anything here applies to it and its parser is worth asking."""
 
 
@@ -64,7 +58,7 @@ def inspect_config(document: Any, context: Context, *, keras: bool = False) -> s
     for key, node in nodes(document):
         if isinstance(node, dict):
             _node(node, context)
-            if keras:
+            if keras or is_node(node):
                 inspect_node(node, context)
         elif isinstance(node, str):
             _text(key, node, context)
@@ -119,22 +113,8 @@ def _node(node: dict[str, Any], context: Context) -> None:
     for key in _REMOTE & node.keys():
         if node[key]:
             context.report("config.remote-code", f"{key}: {shown(node[key])}")
-    for key in _CALLED:
-        if isinstance(node.get(key), str):
-            inspect_target(node[key], context, key=key)
-    if node.get("lc") == 1 and node.get("type") == "constructor":
-        context.report("config.remote-code", f"a LangChain object is built: {shown(node.get('id'))}")
-    library = node.get("parent_library")
-    if isinstance(library, str) and not _OWN_LIBRARY.fullmatch(library):
-        context.report("config.remote-code", f"parent_library is imported: {shown(library)}")  # PEFT does so
+    inspect_named(node, context)
     _pipeline(node, context)
-
-
-def inspect_target(target: str, context: Context, offset: int | None = None, *, key: str = _CALLED[0]) -> None:
-    """Report what `hydra.utils.instantiate` and its like would call: any callable at all (CVE-2025-23304)."""
-    module, _, name = target.rpartition(".")
-    denied = allowlist.shipped().grade(module or "builtins", name) is Grade.DENIED
-    context.report("config.program" if denied else "config.remote-code", f"{key} calls {shown(target)}", offset)
 
 
 def _modules(document: list[Any], context: Context) -> None:
@@ -145,11 +125,17 @@ def _modules(document: list[Any], context: Context) -> None:
             context.report("config.remote-code", f"the module {shown(node['name'])} is of the class {shown(kind)}")
 
 
+def _is_part(value: list[Any]) -> bool:
+    """Library and class; in a modular pipeline with a description behind them."""
+    described = len(value) == 3 and isinstance(value[2], dict)
+    return (len(value) == 2 or described) and all(isinstance(part, str) for part in value[:2])
+
+
 def _pipeline(node: dict[str, Any], context: Context) -> None:
     kind = node.get("_class_name")
     whole = "_diffusers_version" in node or isinstance(kind, list) or (isinstance(kind, str) and "Pipeline" in kind)
     for key, value in node.items():
-        if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)):
+        if not (isinstance(value, list) and _is_part(value)):
             continue
         part = key == "_class_name" or _PARTS.fullmatch(key) or (whole and not key.startswith("_"))
         if part and value[0] not in _PIPELINE:

@@ -9,6 +9,7 @@ from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.configs import inspect_config
 from vallum_validator.scan.formats.lightgbm import MAGIC as LIGHTGBM_MAGIC
 from vallum_validator.scan.formats.lightgbm import inspect_lightgbm
+from vallum_validator.scan.formats.logging_ini import inspect_logging
 from vallum_validator.scan.formats.metadata import declare_front_matter
 from vallum_validator.scan.formats.templates import MAX_TEMPLATE, has_blocks, inspect_template, search_template
 from vallum_validator.scan.formats.text import NotJson, as_utf8, load_json
@@ -54,6 +55,7 @@ def inspect_text(data: memoryview, context: Context) -> str:
 def _prose(text: str, context: Context) -> None:
     """Text that is for people, unless it is a program."""
     declare_front_matter(text, context)
+    inspect_logging(text, context)
     outside = _FENCED.sub("", text)
     line = _PYTHON.search(outside)
     if line:

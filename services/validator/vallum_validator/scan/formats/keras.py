@@ -24,8 +24,8 @@ _CARRY_CODE: Final = frozenset(
 _HARMLESS_CODE: Final = frozenset({"TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda"})
 """They apply an operation of TensorFlow that the file names: not listed here, and not the author's own code either."""
 _VALUES: Final = frozenset(
-    {"__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__keras_tensor__", "__tuple__", "TensorShape", "slice",
-     "dict", "list", "tuple", "set"}
+    {"__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__keras_tensor__", "__slice__", "__tuple__",
+     "TensorShape", "dict", "list", "set", "slice", "tuple"}
 )  # fmt: skip
 _FILE_KEYS: Final = ("vocabulary", "vocabulary_path", "filepath", "file_path")
 _LEADS_OUT: Final = re.compile(r"^[/\\~]|^[A-Za-z]:|://|(^|[/\\])\.\.([/\\]|$)")
@@ -38,7 +38,15 @@ def _known() -> frozenset[str]:
 
 def is_keras(document: Any) -> bool:
     """Whether a JSON document is the configuration of a Keras model."""
-    return isinstance(document, dict) and "class_name" in document and "config" in document
+    return isinstance(document, dict) and "class_name" in document and isinstance(document.get("config"), dict | list)
+
+
+def is_node(node: dict[str, Any]) -> bool:
+    """Whether Keras would build what a part of a JSON document describes, whatever stands around it."""
+    name = node.get("class_name")
+    if not isinstance(name, str) or "config" not in node:
+        return False
+    return "registered_name" in node or "module" in node or name.rpartition(">")[2] in _CARRY_CODE
 
 
 def inspect_node(node: dict[str, Any], context: Context) -> None:
@@ -55,6 +63,7 @@ def inspect_node(node: dict[str, Any], context: Context) -> None:
         context.report(rule, f"the layer {shown(name)} runs code that the file carries or names")
     elif name == "function":
         _judge(module, node.get("config"), context)
+        _registered(node.get("config"), node.get("registered_name"), context)
     else:
         _judge(module, name, context)
         _registered(name, node.get("registered_name"), context)
@@ -80,9 +89,9 @@ def _judge(module: Any, name: Any, context: Context) -> None:
         context.report(rule, f"{shown(path)} is not part of a Keras model")
 
 
-def _registered(name: str, registered: Any, context: Context) -> None:
+def _registered(name: Any, registered: Any, context: Context) -> None:
     """A registered name is looked up in the loading process before the class is, and finds its author's code there."""
-    if registered not in (None, "", name):
+    if registered not in (None, "", "function", name):
         context.report("keras.module-unknown", f"{shown(registered)} is registered by another package")
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from vallum_common.errors import Exhausted
 from vallum_validator.scan.context import Context, shown
-from vallum_validator.scan.formats.configs import KEYS, WORDS, inspect_config, inspect_target
+from vallum_validator.scan.formats.configs import KEYS, WORDS, inspect_config
+from vallum_validator.scan.formats.named_code import inspect_target
 from vallum_validator.scan.formats.yaml_tags import builds, called, is_plain, written
 
 if TYPE_CHECKING:

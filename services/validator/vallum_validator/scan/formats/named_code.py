@@ -1,0 +1,116 @@
+"""Keys of configurations whose values a loader imports, or calls with what stands beside them.
+
+Each framework has its own word for it: hydra `_target_`, Lightning `class_path`, latent diffusion `target` with
+`params`, MLflow `loader_module`, `logging.config` `()` and `class`, jsonpickle `py/…`. A value that runs programs is a
+program of the file; any other name is code that the file brings into the process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from vallum_validator.scan import allowlist
+from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.pickled.values import Grade
+
+_CALLED: Final = ("_target_", "()", "class_path")
+"""Keys whose value is called: by hydra, by `logging.config`, by jsonargparse, which reads Lightning's files."""
+_PICKLED: Final = frozenset({"py/object", "py/type", "py/function", "py/class", "py/newobj", "py/reduce", "py/repr"})
+"""Keys of jsonpickle that import, call or evaluate; the others are plain data. Source: jsonpickle, `tags.py`."""
+_DOTTED: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+_RUNS: Final = re.compile(
+    r"(?:os|posix|nt)\.(?:system|popen|startfile|exec[lv]\w*|spawn\w+|posix_spawnp?)|pty\.spawn|runpy\.run_\w+|"
+    r"subprocess\.(?:Popen|run|call|check_call|check_output|getoutput|getstatusoutput)|"
+    r"builtins\.(?:eval|exec|compile|__import__)|importlib\.(?:import_module|__import__)"
+)
+"""What nobody names for the class of anything."""
+_CLASS_KEYS: Final = ("type", "class", "cls", "func", "fn", "function", "callable", "factory", "target")
+_KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+_REPOSITORY: Final = re.compile(r"(?:\w+\|)?[\w.-]+/[\w.-]+(?:@[\w./-]+)?(?::\w+)?")
+_OWN_LIBRARY: Final = re.compile(r"(?:transformers|peft|diffusers|sentence_transformers)(?:\.\w+)*")
+_TEMPLATE_FILES: Final = ("template_path", "prefix_path", "suffix_path", "prompt_path", "example_prompt_path")
+_LEADS_OUT: Final = re.compile(r"[/\\~]|[A-Za-z]:|\w+://|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
+WORDS: Final = (
+    *(b"_target_", b"class_path", b"loader_module", b"custom_imports", b"attn_implementation", b"constructor"),
+    *(b"py/", b"__instance_type__", b"parent_library"),
+)
+KEYS: Final = (
+    re.compile(rb"\(\)(?:(?<=[\s'\"\[{,:?\-\x85\xa8\xa9\xbf]\(\))|(?<=\A\(\)))"),
+    re.compile(rb"target['\"]?\s{0,9}:\s{0,9}['\"]?[A-Za-z_]\w{0,50}(?:\.\w{1,50}){1,9}['\"]?\s{0,9}(?:[\r\n,}#]|\Z)"),
+    re.compile(rb":\s{1,9}['\"]?(?:%b)['\"]?\s{0,9}(?:[\r\n,}#]|\Z)" % _RUNS.pattern.encode()),
+)
+"""What text holds, as it is or escaped, if anything here applies to it."""
+_JUDGED: Final = frozenset(
+    {*_CALLED, *_PICKLED, *_CLASS_KEYS, *_KERNELS, *_TEMPLATE_FILES, "lc", "parent_library", "loader_module",
+     "custom_imports", "__instance_type__", "handlers", "filename"}
+)  # fmt: skip
+"""Every key that is asked for below; most nodes have none."""
+
+
+def inspect_named(node: dict[str, Any], context: Context) -> None:
+    """Report what a node of a configuration makes its loader import or call."""
+    if _JUDGED.isdisjoint(node):
+        return
+    for key in _CALLED:
+        if isinstance(node.get(key), str):
+            inspect_target(node[key], context, key=key)
+    for key in _PICKLED & node.keys():
+        _pickled(key, node[key], context)
+    for key in _CLASS_KEYS:
+        value = node.get(key)
+        if isinstance(value, str) and _RUNS.fullmatch(value):
+            context.report("config.program", f"{key} calls {shown(value)}")
+    target = node.get("target")
+    if isinstance(target, str) and isinstance(node.get("params"), dict) and _DOTTED.fullmatch(target):
+        inspect_target(target, context, key="target")
+    for what, value in _imported(node):
+        context.report("config.remote-code", f"{what}: {shown(value)}")
+    log = node.get("filename")
+    if isinstance(log, str) and str(node.get("class")).startswith("logging.") and _LEADS_OUT.match(log):
+        context.report("config.file", f"a handler of logging writes to {shown(log)}")
+    for key in _TEMPLATE_FILES:
+        if isinstance(node.get(key), str) and _LEADS_OUT.match(node[key]):
+            context.report("config.outside-file", f"{key} is read from {shown(node[key])}")
+
+
+def inspect_target(target: str, context: Context, offset: int | None = None, *, key: str = _CALLED[0]) -> None:
+    """Report what `hydra.utils.instantiate` and its like would call: any callable at all (CVE-2025-23304)."""
+    module, _, name = target.rpartition(".")
+    denied = allowlist.shipped().grade(module or "builtins", name) is Grade.DENIED
+    context.report("config.program" if denied else "config.remote-code", f"{key} calls {shown(target)}", offset)
+
+
+def _pickled(key: str, value: Any, context: Context) -> None:
+    if key == "py/repr":
+        context.report("config.program", f"jsonpickle evaluates {shown(value)}")
+    elif isinstance(value, str):
+        inspect_target(value, context, key=key)
+    else:
+        context.report("config.remote-code", f"jsonpickle calls what {key} names")
+
+
+def _imported(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What is imported or built, and how the node says so."""
+    if node.get("lc") == 1 and node.get("type") == "constructor":
+        yield "a LangChain object is built", node.get("id")
+    library = node.get("parent_library")  # PEFT imports it
+    if isinstance(library, str) and not _OWN_LIBRARY.fullmatch(library):
+        yield "parent_library is imported", library
+    loader = node.get("loader_module")
+    if isinstance(loader, str) and loader.partition(".")[0] != "mlflow":
+        yield "MLflow imports the loader_module", loader
+    if isinstance(node.get("custom_imports"), dict):
+        yield "custom_imports", node["custom_imports"].get("imports")
+    if isinstance(node.get("__instance_type__"), list):
+        yield "json_tricks builds an object", node["__instance_type__"]
+    for key in _KERNELS:
+        for kernel in node[key].values() if isinstance(node.get(key), dict) else [node.get(key)]:
+            if isinstance(kernel, str) and _REPOSITORY.fullmatch(kernel):
+                yield f"{key} is fetched, and its code run", kernel
+    if isinstance(node.get("handlers"), dict) and "version" in node:
+        for handler in node["handlers"].values():
+            kind = handler.get("class") if isinstance(handler, dict) else None
+            if isinstance(kind, str) and not kind.startswith("logging."):
+                yield "the class of a handler", kind
