@@ -341,8 +341,8 @@ FILES: Mapping[str, tuple[ScanVerdict, str, Callable[[], bytes]]] = {
         ),
     ),
     "torchscript: reads a file": (
-        UNKNOWN,
-        "torch.operator-unknown",
+        MALICIOUS,
+        "torch.operator-denied",
         lambda: torch_zip(
             **{"constants.pkl": b"\x80\x02).", "code/__torch__/m.py": b"x = torch.from_file(y, False, 9)\n"}
         ),

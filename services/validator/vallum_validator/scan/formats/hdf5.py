@@ -18,6 +18,7 @@ from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.configs import inspect_config
 from vallum_validator.scan.formats.hdf5_structure import (
     ATTRIBUTE,
+    DATASPACE,
     DATATYPE,
     EXTERNAL_FILES,
     FILTERS,
@@ -28,7 +29,7 @@ from vallum_validator.scan.formats.hdf5_structure import (
     Structure,
     read_structure,
 )
-from vallum_validator.scan.formats.text import load_json
+from vallum_validator.scan.formats.text import NotJson, load_json
 from vallum_validator.scan.pickled.streams import inspect_pickle, probe
 from vallum_validator.scan.reader import Reader
 from vallum_validator.scan.texts import Noted
@@ -39,9 +40,13 @@ _TEXT, _VARIABLE = 3, 9
 _NUMBERS: Final = frozenset({0, 1, 4, 8})
 """Classes of types: integers, floats, bits, enumerations."""
 _BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 4, 5, 6})
+_MOST_UNWRITTEN: Final = 1024**3
+_MOST_RATIO: Final = 1_100
+"""Deflate packs 1032 bytes into one, and not more. Source: zlib, "Technical Details"."""
 _VIRTUAL: Final = 3
 _PLACE_BYTES: Final = 16
 _BLOCK: Final = 1024**2
+_JSON: Final = re.compile(rb"[ \t\r\n]*+[\[{]")
 _CONFIG: Final = re.compile(rb'\{\s*"[ -~]{2,60}"\s*:')
 _MAX_CONFIG: Final = 16 * 1024**2
 _MAX_CONFIGS: Final = 200
@@ -85,6 +90,7 @@ def inspect_hdf5(data: memoryview, context: Context) -> str:
     _account(structure, context)
     context.budget.noted = Noted()  # the pickles of attributes have noted what lies in those
     for address, ranges in structure.held.items():
+        _size(structure.objects[address], ranges, context.enter(f"object {address}"))
         _note(structure, structure.objects[address], ranges, context)
     return "hdf5"
 
@@ -125,6 +131,16 @@ def _note(structure: Structure, messages: list[Message], ranges: list[tuple[int,
             context.budget.noted.typed("S", structure.data[start:end], Reader(kinds[0], 4).number("I"), start)
         else:
             context.budget.noted.constant(start, end)
+
+
+def _size(messages: list[Message], ranges: list[tuple[int, int]], context: Context) -> None:
+    """A loader makes room for the shape that is written, whatever is there (CVE-2026-0897)."""
+    spaces = [message.body for message in messages if message.kind == DATASPACE and not message.shared]
+    kinds = [message.body for message in messages if message.kind == DATATYPE and not message.shared]
+    if spaces and kinds:
+        written = _count(Reader(spaces[0])) * Reader(kinds[0], 4).number("I")
+        if written > _MOST_UNWRITTEN + _MOST_RATIO * sum(end - start for start, end in ranges):
+            context.report("hdf5.size-bomb", f"data of {written} bytes is described, and is not there")
 
 
 def _filters(reader: Reader) -> Iterator[int]:
@@ -188,12 +204,19 @@ def _heap_value(structure: Structure, place: Reader) -> memoryview:
 
 
 def _look_into(value: memoryview, context: Context) -> None:
-    if bytes(value[:64]).lstrip()[:1] == b"{":
+    if _JSON.match(value):
         try:
             inspect_config(load_json(memoryview(bytes(value).rstrip(b"\0"))), context, keras=True)
         except Invalid as error:
-            context.report("format.broken", f"a configuration cannot be read: {error.message}")
-    elif probe(value, context).acts:
+            if _CONFIG.search(value) or not isinstance(error, NotJson):
+                context.report("format.broken", f"a configuration cannot be read: {error.message}")
+            _act(value, context)
+    else:
+        _act(value, context)
+
+
+def _act(value: memoryview, context: Context) -> None:
+    if probe(value, context).acts:
         inspect_pickle(value, context)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.configs import inspect_strings
 from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.protobuf import LENGTH, Field, fields, varints
 from vallum_validator.scan.formats.text import is_text
@@ -57,6 +58,8 @@ _WAYS: Final[Mapping[str, Mapping[int, str | None]]] = {
     "tensor": dict.fromkeys((4, 5, 7, 9, 10, 11)),
 }
 """Through which fields one comes to numbers; subgraphs are as deep as `_Walk` goes."""
+_MEMORY: Final = "*/_ORT_MEM_ADDR_/*"
+"""With this place ONNX Runtime takes the offset for an address in its own memory."""
 _MAX_DEPTH: Final = 60
 _MAX_ELEMENTS: Final = 1 << 31
 
@@ -168,7 +171,9 @@ def inspect_onnx(data: memoryview, context: Context) -> str:
     for entry in fields(data):
         if entry.number in _TEXTS and not is_text(entry.data):
             context.report("file.polyglot", f"field {entry.number} of the model must be text", entry.offset)
-    declare(dict(pair for entry in fields(data) if entry.number == 14 for pair in _key_value(entry.data)), context)
+    metadata = dict(pair for entry in fields(data) if entry.number == 14 for pair in _key_value(entry.data))
+    declare(metadata, context)
+    inspect_strings(metadata, context)
 
     def operator(domain: str, name: str) -> None:
         if (domain, name) not in functions and (domain not in _DOMAINS or name in _FOREIGN_CODE):
@@ -300,7 +305,7 @@ def _external(data: memoryview, context: Context) -> None:
     if location is None:
         return
     parts = location.replace("\\", "/").split("/")
-    if location.startswith(("/", "\\")) or ".." in parts or location[1:2] == ":" or "\0" in location:
+    if location.startswith(("/", "\\", _MEMORY)) or ".." in parts or location[1:2] == ":" or "\0" in location:
         context.report("onnx.external-path", f"tensor data is read from {shown(location)}")
     else:
         context.report("onnx.external-data", f"tensor data is read from {shown(location)}, which is not in this file")

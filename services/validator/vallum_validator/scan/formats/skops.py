@@ -20,6 +20,8 @@ _LOADERS: Final = frozenset(
      "SetNode", "SliceNode", "SparseMatrixNode", "TreeNode", "TupleNode", "TypeNode", "_DictWithDeprecatedKeysNode"}
 )  # fmt: skip
 _NAME_ONLY: Final = frozenset({"FunctionNode", "TypeNode", "DTypeNode"})
+_BY_ARGUMENTS: Final = frozenset({("builtins", "getattr")})
+"""In a pickle their arguments decide; here they lie in other nodes."""
 _HANDLED_BY_LOADER: Final = frozenset({"JsonNode", "MethodNode", "CachedNode"})
 
 
@@ -57,9 +59,13 @@ def _judge(node: dict[str, Any], context: Context) -> None:
     method = node["content"].get("func") if loader == "MethodNode" and isinstance(node.get("content"), dict) else None
     if isinstance(method, str) and method.startswith("_"):
         context.report("skops.type-denied", f"takes the method {shown(method)} of {shown(module)}.{name}")
+    older = node.get("content") if loader == "FunctionNode" else None
+    if isinstance(older, dict) and "module_path" in older:
+        # Protocol 0 keeps the name of a function there, whatever stands in front.
+        module, name = str(older["module_path"]), older.get("function")
     grade = allowlist.shipped().grade(module, str(name))
     needed = Grade.REFERENCE if loader in _NAME_ONLY | _HANDLED_BY_LOADER else Grade.CLASS
     if grade is Grade.DENIED:
         context.report("skops.type-denied", f"{loader} names {shown(f'{module}.{name}')}")
-    elif grade < needed:
+    elif grade < needed or (module, name) in _BY_ARGUMENTS:
         context.report("skops.type-unlisted", f"{loader} names {shown(f'{module}.{name}')}")

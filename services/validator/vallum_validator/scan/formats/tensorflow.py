@@ -6,6 +6,7 @@ Some operators read and write files or run Python; `keras_metadata.pb` holds con
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,10 @@ from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.configs import inspect_config
 from vallum_validator.scan.formats.protobuf import LENGTH, VARINT, Field, fields
-from vallum_validator.scan.formats.text import load_json
+from vallum_validator.scan.formats.tensorflow_files import asset_name, leads_out, opened_outside
+from vallum_validator.scan.formats.text import NotJson, load_json
 
-_DENIED: Final = frozenset(
+DENIED: Final = frozenset(
     {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "PrintV2", "Print",
      "Save", "SaveSlices", "Restore", "RestoreSlice", "DebugIdentity", "DebugIdentityV2", "LoadLibrary",
      "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TextLineReader", "TextLineReaderV2", "TFRecordReader",
@@ -25,6 +27,7 @@ _DENIED: Final = frozenset(
      "DatasetToTFRecord", "SaveDataset", "SaveDatasetV2", "LoadDataset", "CSVDataset", "CSVDatasetV2",
      "GenerateVocabRemapping", "LoadAndRemapMatrix"}
 )  # fmt: skip
+"""Operators that open files, print, or run Python."""
 _KNOWN: Final[Mapping[str, frozenset[int]]] = {
     "model": frozenset({1, 2}),
     "meta graph": frozenset(range(1, 8)),
@@ -39,6 +42,7 @@ _FINGERPRINT: Final = frozenset({*((number, VARINT) for number in range(1, 6)), 
 _MAX_FINGERPRINT: Final = 1000
 _MAX_ID: Final = 64
 _IDENTIFIER, _METADATA = 4, 5
+_USER_OBJECT: Final = 4
 _SAVED_OBJECT: Final = frozenset({(2, VARINT), (3, LENGTH), (_IDENTIFIER, LENGTH), (_METADATA, LENGTH), (6, LENGTH)})
 
 
@@ -62,10 +66,32 @@ def inspect_saved_model(data: memoryview, context: Context) -> str:
     for meta_graph in _checked(data, "model", 2, context):
         for graph in _checked(meta_graph.data, "meta graph", 2, context):
             _nodes(graph.data, "graph", 1, context)
+            _files(_parts(graph.data, 1), context)
             for library in _checked(graph.data, "graph", 2, context):
                 for function in _checked(library.data, "library", 1, context):
                     _nodes(function.data, "function", 3, context)
+                    _files(_parts(function.data, 3), context)
+        for asset in _parts(meta_graph.data, 6):
+            name = asset_name(asset.data)
+            if leads_out(name):
+                context.report("config.outside-file", f"an asset is read from {shown(name)}")
+        for objects in _parts(meta_graph.data, 7):
+            _objects(objects.data, context)
     return "saved-model"
+
+
+def _files(nodes: Iterator[Field], context: Context) -> None:
+    for operator, path in opened_outside(nodes):
+        context.report("tensorflow.operator-denied", f"{operator} opens {shown(path)}, which the graph names")
+
+
+def _objects(data: memoryview, context: Context) -> None:
+    """What Keras noted beside each object before there was `keras_metadata.pb`; its loader still reads it there."""
+    for node in _parts(data, 1):
+        for described in _parts(node.data, _USER_OBJECT):
+            for metadata in _parts(described.data, 3):
+                with suppress(NotJson):  # other libraries note other things
+                    inspect_config(load_json(metadata.data), context, keras=True)
 
 
 def _parts(data: memoryview, number: int) -> Iterator[Field]:
@@ -85,7 +111,7 @@ def _nodes(data: memoryview, what: str, number: int, context: Context) -> None:
     for node in _checked(data, what, number, context):
         for operator in _checked(node.data, "node", 2, context):
             name = operator.text
-            if name in _DENIED:
+            if name in DENIED:
                 context.report("tensorflow.operator-denied", f"the graph uses {shown(name)}")
             elif name not in _known_operators():
                 context.report("tensorflow.operator-unknown", f"the graph uses {shown(name)}")

@@ -13,9 +13,12 @@ from typing import Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.formats.tensorflow import DENIED
 
 _CUSTOM: Final = 32
 _KNOWN: Final = frozenset({"TFLite_Detection_PostProcess", "Mfcc", "AudioSpectrogram", "MaxPoolingWithArgmax2D"})
+_FLEX: Final = "Flex"
+"""What an operator of TensorFlow is called here, with its own name behind."""
 _MAX_TABLE: Final = 1_000_000
 _PADDING: Final = 64
 _CODES, _SUBGRAPHS, _DESCRIPTION, _BUFFERS, _METADATA = 1, 2, 3, 4, 6
@@ -31,7 +34,8 @@ def inspect_tflite(data: memoryview, context: Context) -> str:
         number = max(buffer.signed(new, 4) if new else 0, buffer.signed(old, 1) if old else 0)
         name = buffer.text(code, 1)
         if number == _CUSTOM and name not in _KNOWN:
-            context.report("tensorflow.operator-unknown", f"the model uses the custom operator {shown(name)}")
+            known = "denied" if name.startswith(_FLEX) and name.removeprefix(_FLEX) in DENIED else "unknown"
+            context.report(f"tensorflow.operator-{known}", f"the model uses the custom operator {shown(name)}")
     buffer.text(root, _DESCRIPTION)
     for table in buffer.tables(root, _BUFFERS):
         context.budget.noted.constant(*buffer.range_of(table, 0))
