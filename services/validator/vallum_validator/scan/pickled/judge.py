@@ -21,7 +21,7 @@ from vallum_validator.scan.pickled.arguments import (
 from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts, objection_to_dtype
 from vallum_validator.scan.pickled.formulas import objection_to_formula
 from vallum_validator.scan.pickled.payloads import is_payload, texts_in
-from vallum_validator.scan.pickled.shadows import PARTIAL, objection_to_items, objection_to_shadowing
+from vallum_validator.scan.pickled.shadows import call_of_partial, objection_to_items, objection_to_shadowing
 from vallum_validator.scan.pickled.states import (
     delegates,
     holds_items,
@@ -136,8 +136,8 @@ class Judge:
             raise Invalid(f"{opcode} at offset {offset} needs a tuple of arguments, got {shown(arguments)}")
         if isinstance(target, Instance) and target.source in (WRAPPER, ARRAY):
             raise Invalid(f"{opcode} at offset {offset} calls {target!r}, which cannot be called")
-        if isinstance(target, Instance) and (function := _held_by_partial(target)) is not None:
-            return Instance(function.path)
+        if isinstance(target, Instance) and (inner := call_of_partial(target, arguments)) is not None:
+            return self.call(offset, opcode, *inner)
         if isinstance(target, Instance):
             self._report("pickle.call-of-result", opcode, f"calls {target!r} with {shown(arguments)}", offset)
             return Instance(f"calling {target!r}"[:200])
@@ -365,15 +365,6 @@ class Judge:
             raise Invalid(f"pickle.load has no buffer for offset {offset}")
         self._report("pickle.buffer", "NEXT_BUFFER", "asks for a buffer outside the stream", offset)
         return OPAQUE
-
-
-def _held_by_partial(target: Instance) -> Global | None:
-    """The listed callable that a partial function calls, as blocks of pandas 1.3 are pickled; `None` for any other."""
-    parts = target.state if target.state is not None else target.arguments
-    function = parts[0] if target.source == PARTIAL and isinstance(parts, tuple) and parts else None
-    if type(function) is Global and function.grade is Grade.CALLABLE and rule_for(function.path) is None:
-        return function
-    return None
 
 
 def _may_be_text(value: Any) -> bool:

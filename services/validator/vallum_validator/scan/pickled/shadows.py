@@ -13,8 +13,8 @@ from typing import Any, Final
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.answers import METHODS, can_be_called
-from vallum_validator.scan.pickled.arguments import Objection, objection_to_partial
-from vallum_validator.scan.pickled.values import Container, Global, Instance, Run
+from vallum_validator.scan.pickled.arguments import Objection, objection_to_partial, rule_for
+from vallum_validator.scan.pickled.values import Container, Global, Grade, Instance, Run
 
 PARTIAL: Final = "functools.partial"
 
@@ -34,6 +34,25 @@ def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -
     return None
 
 
+def call_of_partial(target: Instance, arguments: Any) -> tuple[Global, tuple[Any, ...]] | None:
+    """The listed callable that a partial function calls, as blocks of pandas 1.3 are pickled, and all it is given.
+
+    Returns: `None` where that is not known, or is harmless only sometimes.
+    """
+    if target.source != PARTIAL or not isinstance(arguments, tuple):
+        return None
+    match target.state, target.arguments:
+        case None, (function, *kept):
+            given = (*kept, *arguments)
+        case (function, tuple(kept), keywords, _), _:
+            given = (*kept, *arguments, *([keywords] if isinstance(keywords, Container) else []))
+        case _:
+            return None
+    if type(function) is Global and function.grade is Grade.CALLABLE and rule_for(function.path) is None:
+        return function, given
+    return None
+
+
 def objection_to_items(target: Instance, items: list[Any]) -> Objection | None:
     """Why an instance may not be given those items: a `Bunch` looks up an attribute among them."""
     bare: list[Any] = []
@@ -50,8 +69,15 @@ def _poses(target: Instance, name: str, value: Any) -> Objection:
 
 
 def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
-    """What a state sets, as far as it is known: a dict, or a pair of them where there are slots."""
+    """What a state sets, as far as it is known: a dict, a pair of them where there are slots, or pairs.
+
+    `self.__dict__.update(state)` takes pairs for a dict.
+    """
     for part in state if isinstance(state, tuple) else (state,):
         if isinstance(part, Container) and part.kind == "dict":
             items = part.contents()
             yield from zip(items[::2], items[1::2], strict=False)
+    for pair in state.contents() if isinstance(state, Container) else state if isinstance(state, tuple) else ():
+        parts = pair.contents() if isinstance(pair, Container) and pair.kind == "list" else pair
+        if isinstance(parts, tuple | list) and len(parts) == 2:
+            yield parts[0], parts[1]
