@@ -249,6 +249,34 @@ def test_generator_follows_calls_to_the_harm_they_reach(tmp_path: Path) -> None:
     assert graded.stores == {("made", "Kept")}
 
 
+HOOKED = """
+class Optimizer:
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._patch()
+    def _patch(self):
+        self.profile_hook_step(1)
+    def profile_hook_step(self, func):
+        func()
+"""
+
+
+def test_a_method_that_was_read_and_excused_is_none_that_a_state_may_replace(tmp_path: Path) -> None:
+    path = tmp_path / "torch-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("torch/optim/optimizer.py", HOOKED)
+    graded = grade_wheel(path, "torch", lambda *_: False)
+    assert grade_of(graded, "Optimizer", "torch.optim.optimizer") is Grade.CLASS
+    assert graded.hooks == {"_patch", "profile_hook_step"}
+    assert {"_patch_step_function", "profile_hook_step", "_hook_for_profile"} <= allowlist.shipped().hooks
+
+
+def test_nothing_is_stored_in_what_stores_it_in_something_else() -> None:
+    lists = allowlist.shipped()
+    assert lists.stores("collections", "OrderedDict")
+    assert not any(lists.stores("collections", name) for name in ("ChainMap", "UserDict", "UserList"))
+
+
 def test_a_name_has_the_lowest_grade_of_all_versions_and_says_which_have_it(tmp_path: Path) -> None:
     sources = {
         "1.9": "class A: pass\nclass Old: pass\nclass Turned: pass",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import pickle
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.interpolate
+import scipy.special
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
@@ -47,7 +50,21 @@ HONEST = {
         np.array(["2020"], "M8[ns]"),
     ],
     "single values of Python": [type(None), type(...), type(NotImplemented), ..., NotImplemented],
+    "functions in C": make_pipeline(FunctionTransformer(np.asarray), FunctionTransformer(scipy.special.expit)),
+    "arguments of a command": argparse.Namespace(
+        lr=0.1, activation=np.tanh, folder=PurePosixPath("runs"), model=argparse.Namespace(layers=[1, 2])
+    ),
 }
+
+MAKES_TTEST = Call("builtins:getattr", Name("scipy.stats._stats_py:TtestResultBase"), "__new__")
+TTEST = (Name("scipy.stats._stats_py:TtestResult"), 0.5, 0.1)
+
+
+def later_called(*given: Any) -> Result:
+    """A call without arguments of a partial function, as protocol 2 writes a constructor with keywords."""
+    maker = built(Call("functools:partial", MAKES_TTEST), (MAKES_TTEST, (TTEST[0], *given), {"df": 3}, None))
+    return Result(maker)
+
 
 WRITTEN_BY_DILL: dict[str, Any] = {
     "array": Call("dill._dill:_create_array", RECONSTRUCT, EMPTY, STATE, None),
@@ -75,6 +92,44 @@ ABUSED: dict[str, Any] = {
 }
 
 NOT_FOLLOWED: dict[str, Any] = {
+    "constructor of another class than a tuple, named": Call(
+        "builtins:getattr", Name("sklearn.linear_model._logistic:LogisticRegression"), "__new__"
+    ),
+    "state of pairs in an array": new(
+        "sklearn.linear_model._logistic:LogisticRegression", state=built(Call(RECONSTRUCT.path, *EMPTY), STATE)
+    ),
+    "state of pairs in a tuple that is called": new(
+        "sklearn.linear_model._logistic:LogisticRegression", state=Call("builtins:tuple", [("fit", 1)])
+    ),
+    "formula under a name of numpy": new(
+        "statsmodels.base.data:PandasData",
+        state=Raw(b"}" + push(new("numpy:str_", "formula")) + push("y ~ open('x')") + b"s"),
+    ),
+    "class among slots, under a name of numpy": new(
+        "sklearn.linear_model._logistic:LogisticRegression",
+        state=(None, Raw(b"}" + push(new("numpy:str_", "__class__")) + push(Name("pandas:Index")) + b"s")),
+    ),
+    "bunch that answers under a name of numpy, as a parameter": Call(
+        "torch._utils:_rebuild_parameter",
+        Raw(
+            push(new("sklearn.utils._bunch:Bunch")) + push(new("numpy:str_", "detach")) + push(Name("math:sqrt")) + b"s"
+        ),
+        True,
+        {},
+    ),
+    "state of more pairs than are followed": new(
+        "sklearn.linear_model._logistic:LogisticRegression",
+        state=[*((f"a{at}", at) for at in range(600)), ("__setstate__", Name("math:sqrt"))],
+    ),
+    "curve of which a property is set": new(
+        "scipy.interpolate._interpolate:interp1d", state=({}, {"fill_value": (1, 2)})
+    ),
+    "list that stores in what it holds": Raw(
+        push(new("collections:UserList", state={"data": new("pandas:Series")})) + push(1) + b"a"
+    ),
+    "chain of maps that stores in what it holds": Raw(
+        push(new("collections:ChainMap", state={"maps": [new("pandas:Series")]})) + push(1) + push(2) + b"s"
+    ),
     "user dict that stores in what it holds": Raw(
         push(new("collections:UserDict", state={"data": new("pandas:Series")})) + push(1) + push(2) + b"s"
     ),
@@ -87,6 +142,14 @@ NOT_FOLLOWED: dict[str, Any] = {
 
 PAYLOAD = Payload("never made")
 NOTED = push(counting(PAYLOAD)) + b"\x94"
+
+
+HELD_BY_PARTIALS: dict[str, Any] = {
+    "interval that is given what answers": Result(
+        Call("functools:partial", Name("pandas:Interval"), counting(PAYLOAD))
+    ),
+    "result that is given what answers": later_called(counting(PAYLOAD), 0.1),
+}
 
 
 def nested(value: Any, levels: int) -> Any:
@@ -184,6 +247,12 @@ def test_callables_that_models_hold_are_clean(name: str, protocol: int, tmp_path
     assert verdict_of(pickle.dumps(HONEST[name], protocol), tmp_path) is ScanVerdict.CLEAN
 
 
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_curve_that_keeps_the_function_it_makes_arrays_with_is_clean(protocol: int, tmp_path: Path) -> None:
+    curve = scipy.interpolate.interp1d(range(9), np.arange(9.0) ** 2, kind="cubic")
+    assert verdict_of(pickle.dumps(curve, protocol), tmp_path) is ScanVerdict.CLEAN
+
+
 @pytest.mark.parametrize("name", WRITTEN_BY_DILL)
 def test_what_dill_writes_for_data_is_clean(name: str, tmp_path: Path) -> None:
     assert verdict_of(stream(WRITTEN_BY_DILL[name]), tmp_path) is ScanVerdict.CLEAN
@@ -202,6 +271,15 @@ def test_what_is_not_followed_is_not_clean(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_answers_is_found_wherever_it_lies(name: str, tmp_path: Path) -> None:
     assert verdict_of(stream(HIDDEN[name]), tmp_path) is not ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("name", HELD_BY_PARTIALS)
+def test_what_a_partial_function_is_given_is_judged_as_what_the_function_is_given(name: str, tmp_path: Path) -> None:
+    assert verdict_of(stream(HELD_BY_PARTIALS[name]), tmp_path) is not ScanVerdict.CLEAN
+
+
+def test_result_of_a_test_that_protocol_2_makes_by_a_partial_function_is_clean(tmp_path: Path) -> None:
+    assert verdict_of(stream(later_called(*TTEST[1:])), tmp_path) is ScanVerdict.CLEAN
 
 
 def test_pipeline_with_a_large_vocabulary_and_functions_is_clean(tmp_path: Path) -> None:

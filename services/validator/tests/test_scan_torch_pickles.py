@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,3 +95,69 @@ def test_inputs_of_a_traced_module_are_storages(tmp_path: Path) -> None:
                 archive.writestr(f"m/{name}", data)
         verdicts.append(scan_file(tmp_path / "model.pt").verdict)
     assert verdicts == [ScanVerdict.CLEAN, ScanVerdict.CLEAN, ScanVerdict.MALICIOUS]
+
+
+EMPTY = Call("collections:OrderedDict")
+
+
+def tensor(key: str, kind: str = "FloatStorage") -> Call:
+    return Call("torch._utils:_rebuild_tensor_v2", Raw(persistent(kind, key)), 0, (1,), (1,), False, EMPTY)
+
+
+WEIGHT = Call("torch._utils:_rebuild_parameter", tensor("11"), True, EMPTY)
+STEPS = {"step": tensor("12", "LongStorage"), "betas": (0.9, 0.99), "device": Call("torch:device", "cpu")}
+KEPT = Raw(push(Call("collections:defaultdict", Name("builtins:dict"))) + push(WEIGHT) + push(STEPS) + b"s")
+ADAM = {"defaults": {"lr": 0.1}, "state": KEPT, "param_groups": [{"params": [WEIGHT], "dtype": Name("torch:float32")}]}
+GROUP = Call("collections:defaultdict", Name("sklearn.ensemble._forest:RandomForestClassifier"))
+STRANGERS: dict[str, Any] = {
+    "frame for a group": {**ADAM, "param_groups": [new("pandas:DataFrame")]},
+    "group that makes what it is asked for": {**ADAM, "param_groups": [GROUP]},
+    "parameter of another kind": {**ADAM, "param_groups": [{"params": [new("pandas:Series")]}]},
+    "state of another kind": {**ADAM, "state": new("sklearn.utils._bunch:Bunch")},
+    "step that is a number of its own": {**ADAM, "state": {1: {"step": new("pandas:Series")}}},
+    "hook": {**ADAM, "_optimizer_step_pre_hooks": {1: Name("torch.nn.functional:relu")}},
+    "attribute of a parameter": {**ADAM, "param_groups": [{"params": [Raw(push(WEIGHT) + push({"a": EMPTY}) + b"b")]}]},
+    "pairs": [("defaults", {}), ("state", KEPT)],
+    "dict of a kind of its own": EMPTY,
+}
+
+
+def test_whole_optimiser_is_clean(tmp_path: Path) -> None:
+    assert scanned(tmp_path, legacy(push(new("torch.optim.adam:Adam", state=ADAM)), STORAGES)).findings == ()
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_optimiser_that_would_ask_anything_but_data_is_not_clean(name: str, tmp_path: Path) -> None:
+    model = push([WEIGHT, tensor("12", "LongStorage"), new("torch.optim.adam:Adam", state=STRANGERS[name])])
+    found = scanned(tmp_path, legacy(model, STORAGES))
+    assert found.verdict is not ScanVerdict.CLEAN
+    assert any("torch.optim.adam.Adam" in finding.message for finding in found.findings)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        new("argparse:Namespace", state={"dtype": Name("torch:float16"), "act": Name("torch._C._nn:gelu")}),
+        new("torch.torch_version:TorchVersion", "2.7.1"),
+        {new("torch.torch_version:TorchVersion", "2.7.1"): 1},
+        Call("builtins:getattr", Name("torch._C:_VariableFunctionsClass"), "relu"),
+        Call("builtins:getattr", Name("torch.optim.lr_scheduler:CyclicLR"), "_triangular_scale_fn"),
+    ],
+)
+def test_what_trainers_keep_beside_the_weights_is_clean(kept: Any, tmp_path: Path) -> None:
+    assert scanned(tmp_path, legacy(push([kept, WEIGHT, STEPS]), STORAGES)).findings == ()
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        Call("builtins:getattr", Name("torch._C:_VariableFunctionsClass"), "from_file"),
+        Call("torch._C:_VariableFunctionsClass", 1),
+        new("torch.torch_version:TorchVersion", new("pandas:Series")),
+        Raw(push(new("argparse:Namespace")) + push("a") + push(1) + b"s"),
+        new("argparse:Namespace", state=(None, {"__class__": Name("pandas:Index")})),
+        Call("argparse:Namespace"),
+    ],
+)
+def test_what_no_trainer_keeps_is_not_clean(taken: Any, tmp_path: Path) -> None:
+    assert scanned(tmp_path, legacy(push([taken, WEIGHT, STEPS]), STORAGES)).verdict is not ScanVerdict.CLEAN

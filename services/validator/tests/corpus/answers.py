@@ -1,7 +1,8 @@
 """Attacks in which every name is one of honest models, and what runs is called by a name that the file gives it.
 
 Those that need torch or statsmodels are not loaded in the tests, which do without them. Seen to run with torch 2 or
-statsmodels 0.15: the formula, the parameter, the network, and both loads; bytes that are pointers ended the process.
+statsmodels 0.15: the formula, the parameters, the optimisers, the network, and both loads; bytes that are pointers
+ended the process.
 The others are the same tricks where the payload at hand does not fit.
 """
 
@@ -14,6 +15,7 @@ from .gadgets import later
 
 _LOGISTIC: Final = "sklearn.linear_model._logistic:LogisticRegression"
 _CHAIN: Final = "collections:ChainMap"
+_NAMESPACE: Final = "argparse:Namespace"
 _OBJECTS: Final = 0b111111
 """The flags of a dtype of objects."""
 
@@ -68,6 +70,28 @@ def _dtype(code: str, flags: int, fields: Any = None) -> Raw:
     return built(Call("numpy:dtype", code, False, True), state)
 
 
+def _optimiser(name: str, **parts: Any) -> Raw:
+    """A whole optimiser: its `__setstate__` hooks the step of its class and asks these parts for entries."""
+    return new(f"torch.optim.{name}", state={"defaults": {}, "param_groups": [], "state": {}, **parts})
+
+
+def _in_pairs(payload: Payload) -> list[tuple[str, Any]]:
+    """A state as pairs, which `__dict__.update` takes for a dict, of an optimiser that hooks its step."""
+    return [("defaults", {}), ("param_groups", []), ("state", {}), ("profile_hook_step", later(payload))]
+
+
+def _compared(payload: Payload) -> list[Any]:
+    """Two equal keys, of which one compares itself by the payload."""
+    version = new("torch.torch_version:TorchVersion", "2.0", state={"_cmp_wrapper": later(payload)})
+    return [{version: 1, "2.0": 2}]
+
+
+def _under_computed_name(payload: Payload, name: Any) -> Raw:
+    """A state whose name for the payload is no text but equal to one, and a second state."""
+    state = b"}" + push(name) + push(later(payload)) + b"s"
+    return built(new("sklearn.preprocessing._data:StandardScaler", state=Raw(state)), "x")
+
+
 def _elements(dtype: Raw) -> Call:
     """Eight bytes of the file, taken for an element of that dtype."""
     return Call("builtins:list", Call("numpy._core.numeric:_frombuffer", b"A" * 8, dtype, (1,), "C"))
@@ -76,10 +100,18 @@ def _elements(dtype: Raw) -> Call:
 RUNS: Final[Calls] = {
     "class of classes that calls what it is given": _class_of_classes,
     "version that is written into a warning": lambda p: new(_LOGISTIC, state={"_sklearn_version": [counting(p)]}),
+    "version under a name of numpy": lambda p: new(
+        _LOGISTIC, state=Raw(b"}" + push(new("numpy:str_", "_sklearn_version")) + push([counting(p)]) + b"s")
+    ),
     "index of what answers as an array, by slots": lambda p: new(
         "pandas:Index", built(Call("types:SimpleNamespace"), (None, {"__array__": later(p)}))
     ),
     "index of what answers as an array, by an ordered state": lambda p: new("pandas:Index", _namespace(p)),
+    "method under a name of numpy": lambda p: _under_computed_name(p, new("numpy:str_", "__setstate__")),
+    "method under a name that is made": lambda p: _under_computed_name(p, Call("builtins:str", "__setstate__")),
+    "index of a namespace that answers as an array": lambda p: new(
+        "pandas:Index", new(_NAMESPACE, state={"__array__": later(p)})
+    ),
 }
 """What runs a payload when it is loaded."""
 
@@ -96,10 +128,24 @@ NEEDS_MORE: Final[Calls] = {
     "parameter of what detaches itself": lambda p: Call(
         "torch._utils:_rebuild_parameter", _posing(p, "detach"), True, {}
     ),
-    "optimiser whose state gets": lambda p: new(
-        "torch.optim.adam:Adam",
-        state={"defaults": {}, "param_groups": [{"params": [1]}], "state": _posing(p, "get")},
+    "parameter of a namespace that detaches itself": lambda p: Call(
+        "torch._utils:_rebuild_parameter", new(_NAMESPACE, state={"detach": later(p)}), True, {}
     ),
+    "parameter of what detaches itself, by a partial function": lambda p: Result(
+        Call("functools:partial", Name("torch.nn.parameter:Parameter"), _posing(p, "detach"))
+    ),
+    "optimiser whose state gets": lambda p: _optimiser(
+        "adam:Adam", param_groups=[{"params": [1]}], state=_posing(p, "get")
+    ),
+    "optimiser whose namespace sets defaults": lambda p: _optimiser(
+        "sgd:SGD", defaults=new(_NAMESPACE, state={"setdefault": later(p)})
+    ),
+    "optimiser that hooks its step": lambda p: _optimiser("sgd:SGD", profile_hook_step=later(p)),
+    "optimiser of torch 1 that hooks its step": lambda p: _optimiser("sgd:SGD", _hook_for_profile=later(p)),
+    "optimiser that patches its step": lambda p: _optimiser("adamw:AdamW", _patch_step_function=later(p)),
+    "optimiser restored from a list of pairs": lambda p: new("torch.optim._adafactor:Adafactor", state=_in_pairs(p)),
+    "optimiser restored from pairs": lambda p: new("torch.optim.adam:Adam", state=tuple(_in_pairs(p))),
+    "version that compares itself": _compared,
     "network whose names look themselves up": lambda p: new(
         "torch.nn.modules.rnn:LSTM",
         state={"_all_weights": [["x"]], "_flat_weights_names": _bunch(proj_size=1, index=later(p))},

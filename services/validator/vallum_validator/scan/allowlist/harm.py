@@ -51,6 +51,7 @@ _CHECKED: Final = frozenset(
     {("scipy.stats._distn_infrastructure", "rv_generic", "__setstate__"),
      ("numpy.core.overrides", "", "array_function_dispatch"),
      ("torch.nn.modules.module", "Module", "__setattr__"),
+     ("torch.optim.optimizer", "Optimizer", "_hook_for_profile"),
      ("torch.optim.optimizer", "Optimizer", "profile_hook_step"),
      ("pandas.core.indexes.base", "Index", "__new__"),
      ("pandas.core.arrays.numeric", "NumericArray", "__init__"),
@@ -64,7 +65,8 @@ the only text scipy writes there. The others compile a text of their own, call h
 classes from tables of their own, and `wrap_output` of a part of the state, which the judge lets no state replace."""
 _ARRAY_METHODS: Final = frozenset({"getfield", "setfield", "view", "astype", "reshape", "ravel", "copy", "item"})
 """What an array in C, which no syntax tree shows, has of its own."""
-_STORES: Final = frozenset({"dict", "list", "OrderedDict", "defaultdict", "Counter", "UserDict", "UserList", "deque"})
+_STORES: Final = frozenset({"dict", "list", "OrderedDict", "defaultdict", "Counter", "deque"})
+"""No UserDict, UserList or ChainMap: what is stored in one goes into whatever its state holds, by a method of that."""
 _BUILTINS: Final = frozenset(dir(builtins))
 _SAFE_BASE_MODULES: Final = frozenset(
     {"abc", "typing", "typing_extensions", "collections", "enum", "numbers", "dataclasses", "contextlib", "warnings",
@@ -158,9 +160,12 @@ class Harm:
         found: set[str] = set()
         for step in self._walk(self._loaders(cls), set()):
             for chain in self._used_by(step).calls:
-                if step.bound is cls and len(chain) == 2 and chain[0] == "self" and self._methods(cls, chain[1]):
+                if step.bound is cls and len(chain) == 2 and chain[0] == "self" and self._has(cls, chain[1]):
                     found.add(chain[1])
         return {name for name in found if not name.startswith("__")}
+
+    def _has(self, cls: Class, name: str) -> bool:
+        return any(name in ancestor.methods for ancestor in self._package.lineage(cls)[0])
 
     def _loaders(self, cls: Class) -> list[Step]:
         own, _ = self._package.lineage(cls)
@@ -253,8 +258,8 @@ class Harm:
         return ""
 
     def _knows(self, cls: Class, name: str) -> bool:
-        own, outside = self._package.lineage(cls)
-        if hasattr(object, name) or any(name in ancestor.methods for ancestor in own):
+        _, outside = self._package.lineage(cls)
+        if hasattr(object, name) or self._has(cls, name):
             return True
         kinds = {place.name.rpartition(".")[2] for place in outside}
         if kinds & {"ndarray", "void"} and name in _ARRAY_METHODS:

@@ -22,7 +22,12 @@ _NOT_LISTED: Final = re.compile(
     r"sandbox|cobyqa|pyprima)(\.|$)"
 )
 """Modules that no model names: their names are read, because others call them, and not listed."""
-_ONLY: Final = {"torch": re.compile(r"torch\.(nn\.(modules|parameter|functional|init)|optim|distributions)(\.|$)")}
+_ONLY: Final = {
+    "torch": re.compile(
+        r"torch\.(nn\.(modules|parameter|functional|init|utils\.(spectral|weight)_norm)|optim|distributions|"
+        r"utils\.data\.dataset)(\.|$)"
+    )
+}
 """Of a large package, the part that models are made of."""
 _READS_FILES: Final = re.compile(r"parsers|_io$|json|_csv|sas$|byteswap$|mio_utils|streams")
 _ACTS: Final = frozenset(

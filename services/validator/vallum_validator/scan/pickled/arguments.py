@@ -98,7 +98,7 @@ def _plain(arguments: Any, _: Allowlist) -> Objection | None:
     The class is listed, its attributes are the file's: `list(ParameterSampler)` calls what the file says.
     """
     for value in arguments if isinstance(arguments, tuple) else (arguments,):
-        if isinstance(value, Global) or (isinstance(value, Instance) and value.source not in _PLAIN_SOURCES):
+        if isinstance(value, Global) or (isinstance(value, Instance) and value.source not in PLAIN_SOURCES):
             return Objection(f"takes {shown(value)} apart, which runs code of its class")
     return None
 
@@ -234,7 +234,7 @@ _VALUES: Final = (
     *(f"builtins.{name}" for name in ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset")),
     *(f"builtins.{name}" for name in ("int", "list", "range", "set", "str", "tuple")),
 )
-_PLAIN_SOURCES: Final = frozenset(
+PLAIN_SOURCES: Final = frozenset(
     {
         *_VALUES,
         *(f"collections.{name}" for name in ("Counter", "OrderedDict", "defaultdict", "deque")),
@@ -254,7 +254,7 @@ _TAKE_APART: Final = (
     *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "UserList", "UserString", "deque")),
     *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath")),
     *("array.array", "decimal.Decimal", "fractions.Fraction", "random.Random", "re._compile", "uuid.UUID"),
-    *("numpy.matrix", "numpy.ndarray"),
+    *("numpy.matrix", "numpy.ndarray", "torch.torch_version.TorchVersion"),
 )
 CLASS_FIRST: Final = (
     "copyreg.__newobj__",
@@ -272,6 +272,7 @@ CLASS_FIRST: Final = (
     "pandas.core.indexes.base._new_Index",
     "pandas.core.indexes.datetimes._new_DatetimeIndex",
     "pandas.core.indexes.period._new_PeriodIndex",
+    "pandas.core.indexes.timedeltas._new_TimedeltaIndex",
 )
 """What makes an instance of its first argument without a constructor."""
 

@@ -23,10 +23,10 @@ from vallum_validator.scan.pickled.formulas import objection_to_formula
 from vallum_validator.scan.pickled.payloads import is_payload, texts_in
 from vallum_validator.scan.pickled.shadows import call_of_partial, objection_to_items, objection_to_shadowing
 from vallum_validator.scan.pickled.states import (
-    delegates,
     holds_items,
     is_shared,
     objection_to_class,
+    objection_to_parts,
     objection_to_slots,
     objection_to_state,
     objection_to_taking_apart,
@@ -265,6 +265,7 @@ class Judge:
                 objection_to_state(target, state),
                 objection_to_shadowing(target, state, self._allowlist),
                 objection_to_taking_apart(target) if inside else None,
+                objection_to_parts(target, state, self._context.budget),
                 objection_to_slots(target, state),
                 objection_to_dtype(target, state),
                 objection_to_formula(target.source, state),
@@ -297,7 +298,7 @@ class Judge:
             if target.source in (WRAPPER, ARRAY):
                 raise Invalid(f"{opcode} at offset {offset} stores in {target!r}, which takes no items")
             module, _, name = target.source.rpartition(".")
-            if delegates(target) or not (holds_items(target) or self._allowlist.stores(module, name)):
+            if not (holds_items(target) or self._allowlist.stores(module, name)):
                 what = f"stores in {target!r}, which runs code of its class"
                 self._report("pickle.call-unlisted", opcode, what, offset)
             if opcode in ("SETITEM", "SETITEMS") and (objection := objection_to_items(target, items)) is not None:

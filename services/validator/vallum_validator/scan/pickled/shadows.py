@@ -24,6 +24,8 @@ def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -
     if target.source == PARTIAL and isinstance(state, tuple) and state:
         return objection_to_partial(state)
     for key, value in _attributes(state):
+        if isinstance(key, Instance) and can_be_called(value):
+            return Objection(f"puts {shown(value)} under a computed name: {shown(key)}", malicious=True)
         if not isinstance(key, str):
             continue
         if key in allowlist.hooks and isinstance(value, Global | Instance):
@@ -77,7 +79,8 @@ def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
         if isinstance(part, Container) and part.kind == "dict":
             items = part.contents()
             yield from zip(items[::2], items[1::2], strict=False)
-    for pair in state.contents() if isinstance(state, Container) else state if isinstance(state, tuple) else ():
+    listed = isinstance(state, Container) and state.kind != "dict"
+    for pair in state.contents() if listed else state if isinstance(state, tuple) else ():
         parts = pair.contents() if isinstance(pair, Container) and pair.kind == "list" else pair
         if isinstance(parts, tuple | list) and len(parts) == 2:
             yield parts[0], parts[1]

@@ -10,10 +10,10 @@ import ast
 import re
 from typing import Any, Final
 
-from vallum_validator.scan.context import shown
+from vallum_validator.scan.context import Budget, shown
 from vallum_validator.scan.pickled.answers import can_be_called
-from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.values import Container, Global, Instance, Run
+from vallum_validator.scan.pickled.arguments import PLAIN_SOURCES, Objection
+from vallum_validator.scan.pickled.values import Container, Global, Instance, Run, is_still
 
 _TEMPLATE: Final = "_parse_arg_template"
 _MAX_TEMPLATE: Final = 8192
@@ -63,9 +63,10 @@ _HOLD_ITEMS: Final = frozenset(
     }
 )
 """Lists, dicts and sets, and what is derived from them without storing in a way of its own."""
+_HOLD_PAIRS: Final = frozenset({"builtins.frozenset", "builtins.tuple", "numpy.matrix", "numpy.ndarray"})
+_TAKES_ARRAYS: Final = "pandas._libs.arrays."
+"""What is written in C and restored from the array it holds."""
 
-
-_DELEGATE: Final = frozenset(f"collections.{name}" for name in ("ChainMap", "UserDict", "UserList"))
 _KEEPS_STATE: Final = re.compile(
     r"(category_encoders|imblearn|skops)\."
     r"|sklearn\.(?!_loss\.|callback\.|isotonic\.|metrics\._dist_metrics|neighbors\._\w+_(tree|dist)|tree\._(tree|split|crit)|"
@@ -73,12 +74,22 @@ _KEEPS_STATE: Final = re.compile(
     r"|torch\.nn\.(modules\.(?!rnn\.)|intrinsic\.|utils\.)|torch\.optim\.(lr_scheduler|swa_utils)\."
     r"|(lightgbm|xgboost)\.sklearn\.|xgboost\.callback\."
     r"|scipy\.stats\._(distn_infrastructure\.rv_\w*frozen$|(continuous|discrete)_distns\.)"
-    r"|(builtins|collections|types|functools)\."
+    r"|scipy\.interpolate\._interpolate\.interp1d$"
+    r"|(argparse|builtins|collections|types|functools)\."
 )
 """The classes whose instances put their state away without asking what is in it for anything: they have no
 `__setstate__`, or one that only looks up names of its own. Any other one may be written in C, or call what it gets."""
 _SETS: Final = re.compile(r"pandas\.(core\.|DataFrame|Series|\w*Index)|torch\.nn\.|statsmodels\.")
 """Classes with a `__setattr__` or properties that can be set."""
+_SLOTS: Final = {"scipy.interpolate._interpolate.interp1d": frozenset({"_y_axis", "_y_extra_shape", "dtype"})}
+"""The slots of classes whose honest states have some, where properties can be set as well."""
+_ASKS: Final = re.compile(r"torch\.optim\.(?!lr_scheduler\.|swa_utils\.)")
+"""Optimisers: their `__setstate__` asks the parts of the state for items, numbers and their length."""
+_DATA: Final = frozenset(source for source in PLAIN_SOURCES if not source.startswith("collections.")).union(
+    ("torch.Size", "torch.device"),
+    (f"torch._utils._rebuild_{kind}" for kind in ("parameter", "sparse_tensor", "tensor", "tensor_v2", "tensor_v3")),
+)
+"""What an optimiser keeps beside dicts and lists. A `defaultdict` makes what it is asked for by any listed class."""
 _VERSION: Final = "_sklearn_version"
 
 
@@ -90,11 +101,6 @@ def is_shared(target: Instance) -> bool:
 def holds_items(target: Instance) -> bool:
     """Whether APPENDS, SETITEMS and ADDITEMS only store: `DataFrame.__setitem__` calls a key that can be called."""
     return target.source in _HOLD_ITEMS
-
-
-def delegates(target: Instance) -> bool:
-    """Whether what is stored goes into what its state holds, by a method of that; honest pickles store nothing here."""
-    return target.source in _DELEGATE
 
 
 def objection_to_taking_apart(target: Instance) -> Objection | None:
@@ -114,9 +120,46 @@ def objection_to_class(path: str) -> Objection | None:
 def objection_to_slots(target: Instance, state: Any) -> Objection | None:
     """Why attributes may not be set one by one: where the class has a say in that, its code runs with each."""
     slots = state[1] if isinstance(state, tuple) and len(state) == 2 else None
-    if isinstance(slots, Container) and slots.contents() and _SETS.match(target.source):
+    if not isinstance(slots, Container) or not slots.contents():
+        return None
+    known = _SLOTS.get(target.source)
+    foreign = known is not None and any(not isinstance(key, str) or key not in known for key in slots.contents()[::2])
+    if foreign or _SETS.match(target.source):
         return Objection(f"{target.source} has attributes set by its own code: {shown(slots)}")
     return None
+
+
+def objection_to_parts(target: Instance, state: Any, budget: Budget) -> Objection | None:
+    """Why an instance that asks the parts of its state for more than to be kept may not be given this one."""
+    if not _ASKS.match(target.source):
+        return None
+    items = _items(state) if isinstance(state, Container) and state.kind == "dict" else None
+    if items is None:
+        return Objection(f"{target.source} is restored from {shown(state)}, of which not every entry is known")
+    pending: list[Any] = []
+    for key, value in items:
+        kept = key == "state" and isinstance(value, Instance) and value.source == "collections.defaultdict"
+        pending += value.attributes if kept else [key, value]
+    seen: set[int] = set()
+    while pending:
+        value = pending.pop()
+        if is_still(value) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        budget.step(1)
+        if isinstance(value, tuple):
+            pending += value
+        elif isinstance(value, Container):
+            pending += value.active()
+        elif not _is_data(value):
+            return Objection(f"{target.source} asks {shown(value)}, which is neither a tensor nor plain data")
+    return None
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, Instance):
+        return value.source in _DATA and not value.attributes
+    return not can_be_called(value)
 
 
 def objection_to_state(target: Instance, state: Any) -> Objection | None:
@@ -125,11 +168,13 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
     if isinstance(state, tuple) and len(state) == 2 and not distribution:
         parts = [part for part in state if not isinstance(part, tuple)]
         return next(filter(None, (objection_to_state(target, part) for part in parts)), None)
-    if isinstance(state, Instance) and holds_items(state):
-        # An unpickler takes every dict for a state. Of those that are filled by an instance's own method no entry is
-        # known, and `__class__` may be one.
+    if isinstance(state, Instance) and (holds_items(state) or _holds_pairs(state, target)):
+        # An unpickler takes every dict for a state, `__dict__.update` also pairs. Of those that are filled by an
+        # instance's own method no entry is known, and `__class__` may be one.
         reason = f"{target.source} is restored from {shown(state)}, of which no entry is known"
         return Objection(reason, malicious=state.answers)
+    if isinstance(state, Container) and state.kind != "dict" and state.cut and state.active():
+        return Objection(f"{target.source} is restored from a longer {state.kind} than is followed")
     if not isinstance(state, Container) or state.kind != "dict":
         # Its `__setstate__` makes a dict of what is none, as dict.update does.
         reason = f"{target.source} is restored from {shown(state)}"
@@ -138,6 +183,10 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
     if items is None:
         return Objection(f"{target.source} is given more attributes than are followed")
     for key, value in items:
+        if isinstance(key, Instance):
+            # What is derived from text (`numpy.str_`) is found by the name it is equal to.
+            reason = f"{target.source} is given {shown(value)} under a computed name: {shown(key)}"
+            return Objection(reason, malicious=not is_still(value))
         if can_be_called(value) and (target.source == _NAMESPACE or (isinstance(key, str) and key.startswith("__"))):
             # Whoever asks it for its length, its array or an attribute calls that.
             return Objection(f"{target.source} answers to {shown(key)} with {shown(value)}", malicious=True)
@@ -149,6 +198,10 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
         if distribution and not isinstance(key, str):
             return Objection(f"{target.source} is given an attribute named {shown(key)}")
     return None
+
+
+def _holds_pairs(state: Instance, target: Instance) -> bool:
+    return state.source in _HOLD_PAIRS and not target.source.startswith(_TAKES_ARRAYS)
 
 
 def _items(state: Container) -> list[tuple[Any, Any]] | None:
