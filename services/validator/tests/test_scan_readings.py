@@ -17,6 +17,8 @@ import lz4.frame
 import numpy as np
 import pytest
 import zstandard
+from joblib.numpy_pickle import NumpyPickler
+from sklearn.cluster import DBSCAN
 
 from vallum_validator.domain.findings import FileReport, ScanVerdict
 from vallum_validator.scan.containers.frames import MAX_WINDOW
@@ -159,6 +161,32 @@ def test_an_object_that_becomes_a_wrapper_is_malicious(scan: Scan) -> None:
     wrapper = b"\x8c\x13joblib.numpy_pickle\x8c\x11NumpyArrayWrapper\x93"
     report = scan(counter + b"N}\x8c\x09__class__" + wrapper + b"s\x86b.")
     assert "pickle.class-changed" in rules(report)
+
+
+def unpadded_joblib_file(path: Path, value: Any, **beside: Any) -> Path:
+    """As joblib before 1.2 wrote it: an empty array is no byte at all, so plain pickle reads on behind it."""
+
+    class Pickler(NumpyPickler):
+        def _create_array_wrapper(self, array: np.ndarray) -> Any:
+            wrapper = super()._create_array_wrapper(array)
+            wrapper.numpy_array_alignment_bytes = None
+            vars(wrapper).update(beside)
+            return wrapper
+
+    with path.open("wb") as file:
+        Pickler(file, protocol=4).dump(value)
+    return path
+
+
+def test_plain_pickle_that_reads_on_behind_an_empty_array_of_an_honest_model_does_no_harm(tmp_path: Path) -> None:
+    model = DBSCAN(eps=1e-9).fit(np.arange(12.0).reshape(6, 2))
+    assert model.components_.size == 0
+    assert scan_file(unpadded_joblib_file(tmp_path / "m.joblib", model)).verdict is ScanVerdict.CLEAN
+
+
+def test_a_wrapper_that_holds_more_than_the_class_of_its_array_answers_to_plain_pickle(tmp_path: Path) -> None:
+    path = unpadded_joblib_file(tmp_path / "m.joblib", [np.empty(0), 1], maker=np.full)
+    assert "file.polyglot" in rules(scan_file(path))
 
 
 def test_a_companion_file_of_old_joblib_is_told(scan: Scan) -> None:

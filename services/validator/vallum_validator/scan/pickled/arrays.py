@@ -39,6 +39,16 @@ Nested = Callable[[int], int]
 """Follows the pickle at an offset; returns the offset behind it."""
 
 
+def parts_of_wrapper(state: Any) -> list[Any]:
+    """What a wrapper holds beside the class of its array, which makes arrays and nothing else, whoever calls it.
+
+    To plain `pickle.load` a wrapper is an object like others, and behind an empty array it reads on.
+    """
+    if not isinstance(state, Container):
+        return [state]
+    return [part for part in state.active() if not (isinstance(part, Global) and part.path == NDARRAY)]
+
+
 def array_skipper(nested: Nested, alternative: Callable[[Machine, int], None]) -> Callable[[Machine, Any, int], int]:
     """What a machine does after BUILD to read a file as joblib does.
 

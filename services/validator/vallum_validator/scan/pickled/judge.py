@@ -18,7 +18,14 @@ from vallum_validator.scan.pickled.arguments import (
     encoded,
     rule_for,
 )
-from vallum_validator.scan.pickled.arrays import ARRAY, LOOKED_INTO, WRAPPER, note_texts, objection_to_dtype
+from vallum_validator.scan.pickled.arrays import (
+    ARRAY,
+    LOOKED_INTO,
+    WRAPPER,
+    note_texts,
+    objection_to_dtype,
+    parts_of_wrapper,
+)
 from vallum_validator.scan.pickled.formulas import objection_to_formula
 from vallum_validator.scan.pickled.payloads import is_payload, texts_in
 from vallum_validator.scan.pickled.shadows import call_of_partial, objection_to_items, objection_to_shadowing
@@ -310,6 +317,8 @@ class Judge:
 
     def _hold(self, offset: int, opcode: str, target: Instance, values: list[Any]) -> None:
         """Note what an instance is given, by which it may come to answer."""
+        if target.source == WRAPPER:
+            values = [part for value in values for part in parts_of_wrapper(value)]
         target.attributes += [value for value in values if not is_harmless_to_hold(value)]
         if target.answers or not any_answers(values, self._context.budget, callables=True):
             return
