@@ -14,8 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from vallum_common.bundle import Manifest
@@ -79,6 +84,50 @@ def test_a_pipeline_of_columns_with_text_is_converted(tmp_path: Path) -> None:
 
 def labels_of(predictor: SandboxPredictor, frame: pd.DataFrame) -> list[str]:
     return predictor.predict_original(table_of(frame)).labels.tolist()
+
+
+def counted(rows: int = 2_000) -> tuple[pd.DataFrame, np.ndarray]:
+    """Whole numbers of which every second occurs, some missing: what lies between two is where the trees split."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"age": 2 * rng.integers(9, 45, rows), "pay": 100 * rng.integers(0, 1_000, rows)})
+    labels = (frame["age"] + frame["pay"] / 2_000 + rng.normal(0, 10, rows) > 70).astype(int).to_numpy()
+    return frame.astype(np.float64).mask(rng.random(frame.shape) < 0.1), labels
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler()], ids=lambda scaler: type(scaler).__name__)
+@pytest.mark.parametrize(
+    "trees",
+    [
+        RandomForestClassifier(20, random_state=0),
+        HistGradientBoostingClassifier(max_iter=20, random_state=0),
+        *boosters().values(),
+    ],
+    ids=lambda trees: type(trees).__name__,
+)
+def test_trees_behind_a_scaler_keep_their_answers_on_the_splits(tmp_path: Path, trees: Any, scaler: Any) -> None:
+    """A graph that scales in single precision sends numbers on a split the other way: a third of such rows were off."""
+    frame, labels = counted()
+    joblib.dump(make_pipeline(SimpleImputer(), scaler, clone(trees)).fit(frame, labels), tmp_path / "model.joblib")
+    manifest = manifest_of({name: {"type": "integer"} for name in frame.columns})
+    rng = np.random.default_rng(5)
+    between = Table({"age": rng.integers(18, 90, 5_000) * 1.0, "pay": 50.0 * rng.integers(0, 2_000, 5_000)})
+    with converted(tmp_path / "model.joblib", "joblib", manifest, table_of(frame)) as predictor:
+        assert predictor.runtime == "joblib; converted to ONNX: the same answers"
+        answer, original = predictor.predict(between), predictor.predict_original(between)
+    assert np.allclose(answer.probabilities, original.probabilities, atol=1e-5)
+
+
+def test_trees_of_values_behind_columns_of_every_type_keep_their_answers(tmp_path: Path) -> None:
+    frame, _ = mixed()
+    encode = make_column_transformer(
+        (OneHotEncoder(), ["sex", "district"]), (StandardScaler(), ["age", "height"]), remainder="passthrough"
+    )
+    estimator = make_pipeline(encode, RandomForestRegressor(20, random_state=0)).fit(frame, frame["age"] // 2 * 2)
+    joblib.dump(estimator, tmp_path / "model.joblib")
+    manifest, table = manifest_of(MIXED_FEATURES, task="regression"), table_of(frame)
+    with converted(tmp_path / "model.joblib", "joblib", manifest, table) as predictor:
+        assert "; converted" in predictor.runtime
+        assert np.allclose(predictor.predict(table).values, estimator.predict(frame), rtol=1e-6)
 
 
 def test_truth_labels_stay_truth_labels(tmp_path: Path) -> None:

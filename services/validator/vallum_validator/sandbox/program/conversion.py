@@ -6,7 +6,8 @@ Whether the answers are the same is not judged here but by the caller, who asks 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,9 @@ from vallum_validator.sandbox.frames import Array
 from vallum_validator.sandbox.program.boosters import Booster
 from vallum_validator.sandbox.program.estimator import Estimator
 from vallum_validator.sandbox.program.onnx_model import OnnxModel
+from vallum_validator.sandbox.program.parts import parts_of
 from vallum_validator.sandbox.program.rows import CATEGORICAL, Input, Model, Rows
+from vallum_validator.sandbox.program.staged import Types, ends_in_trees, staged
 
 MAX_NODES: Final = 400_000
 """Nodes of all trees together: a converter spends about 6 µs on each, and a worker has seconds, not minutes."""
@@ -38,16 +41,15 @@ class Converted:
 
     def __init__(self, model: Model, inputs: Sequence[Input], *, regression: bool) -> None:
         if isinstance(model, Booster):
-            content = _from_booster(model, len(inputs))
+            self._model = OnnxModel(_from_booster(model, len(inputs)), inputs, regression=regression)
             self._truth, self._has_scores = False, True
         elif isinstance(model, Estimator):
-            content = _from_estimator(model.estimator, inputs, regression=regression)
+            self._model = _from_estimator(model.estimator, inputs, regression=regression)
             self._truth = np.asarray(getattr(model.estimator, "classes_", [])).dtype.kind == "b"
             self._has_scores = not regression and hasattr(model.estimator, "predict_proba")
         else:
             raise ValueError("it is ONNX already")
         self._original = model
-        self._model = OnnxModel(content, inputs, regression=regression)
 
     def predict(self, rows: Rows) -> Mapping[str, Array | None]:
         """Answer as the model would."""
@@ -83,8 +85,9 @@ def _from_booster(model: Booster, width: int) -> bytes:
     return bytes(onnx.SerializeToString())
 
 
-def _from_estimator(estimator: Any, inputs: Sequence[Input], *, regression: bool) -> bytes:
+def _from_estimator(estimator: Any, inputs: Sequence[Input], *, regression: bool) -> OnnxModel:
     from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     nodes = _nodes(estimator)
     if nodes > MAX_NODES:
@@ -92,60 +95,45 @@ def _from_estimator(estimator: Any, inputs: Sequence[Input], *, regression: bool
     estimator = copy.deepcopy(estimator)
     _know_boosters(estimator)
     _write_truth_as_number()
-    options = {id(estimator): {"zipmap": False}} if not regression and hasattr(estimator, "predict_proba") else None
+
+    def convert(part: Any, types: Types) -> Any:
+        scored = not regression and hasattr(part, "predict_proba")
+        options = {id(part): {"zipmap": False}} if scored else None
+        return to_onnx(part, initial_types=list(types), options=options, target_opset=_OPSETS)
+
+    ways: list[Callable[[], Any]] = []
+    if ends_in_trees(estimator):
+        ways += [partial(staged, estimator, types, convert) for types in _signatures(inputs, DoubleTensorType)]
+    ways += [partial(convert, estimator, types) for types in _signatures(inputs, FloatTensorType)]
     reasons = []
-    for types in _signatures(inputs):
+    for way in ways:
         try:
-            onnx = to_onnx(estimator, initial_types=types, options=options, target_opset=_OPSETS)
+            # Not every operator has double precision in ONNX Runtime, so a graph is only good once it is open.
+            return OnnxModel(bytes(way().SerializeToString()), inputs, regression=regression)
         except Exception as error:  # noqa: BLE001 - converters raise whatever they meet; the first reason is told
             reasons.append(f"{type(error).__name__}: {error}")
-        else:
-            return bytes(onnx.SerializeToString())
     raise ValueError(f"the converter does not know it ({reasons[0]})")
 
 
-def _signatures(inputs: Sequence[Input]) -> Iterator[list[tuple[str, Any]]]:
+def _signatures(inputs: Sequence[Input], number: Any) -> Iterator[list[tuple[str, Any]]]:
     """One matrix where all features are numbers; else, or for a pipeline that picks columns, each by its name."""
-    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
 
     if all(one.type != CATEGORICAL for one in inputs):
-        yield [(_MATRIX, FloatTensorType([None, len(inputs)]))]
+        yield [(_MATRIX, number([None, len(inputs)]))]
 
     def kind(one: Input) -> Any:
         if one.type != CATEGORICAL:
-            return FloatTensorType
+            return number
         kinds = {type(value) for value in one.values}
-        return Int64TensorType if kinds == {int} else FloatTensorType if kinds <= {int, float} else StringTensorType
+        return Int64TensorType if kinds == {int} else number if kinds <= {int, float} else StringTensorType
 
     yield [(one.name, kind(one)([None, 1])) for one in inputs]
 
 
-def _parts(estimator: Any) -> Iterator[Any]:
-    """The estimator and those inside it, by whatever attribute scikit-learn's containers hold them."""
-    pending, seen = [estimator], 0
-    while pending and seen < 100_000:
-        part = pending.pop()
-        seen += 1
-        yield part
-        for name in ("steps", "transformers_", "estimators_", "calibrated_classifiers_", "_predictors"):
-            pending.extend(_flat(getattr(part, name, None)))
-        for name in ("estimator", "estimator_", "best_estimator_", "final_estimator_"):
-            pending.extend(_flat(getattr(part, name, None)))
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, np.ndarray):
-        value = value.ravel().tolist()
-    if isinstance(value, list | tuple):
-        for one in value:
-            yield from _flat(one)
-    elif value is not None and not isinstance(value, str | type):
-        yield value
-
-
 def _nodes(estimator: Any) -> int:
-    trees = [getattr(part, "tree_", None) for part in _parts(estimator)]
-    histograms = [getattr(part, "nodes", None) for part in _parts(estimator)]
+    trees = [getattr(part, "tree_", None) for part in parts_of(estimator)]
+    histograms = [getattr(part, "nodes", None) for part in parts_of(estimator)]
     return sum(int(tree.node_count) for tree in trees if tree is not None) + sum(
         len(nodes) for nodes in histograms if isinstance(nodes, np.ndarray)
     )
@@ -166,7 +154,7 @@ def _write_truth_as_number() -> None:
 
 def _know_boosters(estimator: Any) -> None:
     """Tell skl2onnx of the boosters' scikit-learn classes, where one is there; importing the libraries takes time."""
-    parts = list(_parts(estimator))
+    parts = list(parts_of(estimator))
     packages = {type(part).__module__.partition(".")[0] for part in parts}
     if "xgboost" in packages:
         _know_xgboost()
