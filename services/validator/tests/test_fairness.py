@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,13 +261,79 @@ def test_the_detectable_ratio_shrinks_with_fewer_rows_and_stays_below_the_limit(
 
 
 def test_a_gap_by_hand() -> None:
-    found = gap(np.array([30, 10]), np.array([100, 100]), np.array([True, True]), 0.9)
+    criterion = replace(CRITERION, simultaneous=0.9, strict=0.9)
+    found = gap(np.array([30, 10]), np.array([100, 100]), np.array([True, True]), criterion)
     assert found is not None
     assert found.value == pytest.approx(0.2)
     assert (found.highest, found.lowest) == (0, 1)
     # Newcombe's method 10 by hand: Wilson limits of 0.3 are 0.2189 and 0.3958, of 0.1 are 0.0552 and 0.1744.
     assert found.interval.low == pytest.approx(0.2 - np.hypot(0.3 - 0.2189, 0.1744 - 0.1), abs=2e-4)
     assert found.interval.high == pytest.approx(0.2 + np.hypot(0.3958 - 0.3, 0.1 - 0.0552), abs=2e-4)
+
+
+def test_a_gap_of_few_rows_by_hand() -> None:
+    criterion = replace(CRITERION, simultaneous=0.99, strict=0.9)
+    found = gap(np.array([9, 1]), np.array([10, 10]), np.array([True, True]), criterion)
+    assert found is not None
+    # Clopper and Pearson's 95 % limits of 9 of 10 are 0.5550 and 0.9975, of 1 of 10 they are 0.0025 and 0.4450.
+    assert found.interval.low == pytest.approx(0.8 - np.hypot(0.9 - 0.5550, 0.4450 - 0.1), abs=2e-4)
+    assert found.interval.high == pytest.approx(0.8 + np.hypot(0.9975 - 0.9, 0.1 - 0.0025), abs=2e-4)
+
+
+def test_a_gap_between_large_groups_is_not_hidden_by_a_handful_of_rows_further_out() -> None:
+    found = gap(np.array([900, 700, 3]), np.array([1000, 1000, 3]), np.array([True] * 3), CRITERION)
+    assert found is not None
+    assert (found.value, found.highest, found.lowest) == (pytest.approx(0.3), 2, 1)
+    assert found.apart == (0, 1)
+    assert 0.15 < found.interval.low < 0.2
+
+
+def test_a_limit_is_not_met_while_a_group_between_the_others_might_be_beyond_it() -> None:
+    hits, trials = np.array([500, 520, 51]), np.array([1000, 1000, 100])
+    two = gap(hits[:2], trials[:2], np.array([True, True]), CRITERION)
+    three = gap(hits, trials, np.array([True] * 3), CRITERION)
+    assert two is not None
+    assert three is not None
+    assert two.interval.high < 0.1 < three.interval.high
+
+
+def _equal_odds(rows: int, base_rate: float, rates: tuple[float, float], rng: np.random.Generator) -> list[Family]:
+    """Two columns and their cross, of Adult's sizes, with the same true and false positive rates everywhere."""
+    race = np.array([0.576, 0.279, 0.048, 0.048, 0.021, 0.011, 0.006, 0.005, 0.004, 0.002])
+    size = rng.multinomial(rows, np.outer([0.67, 0.33], race / race.sum()).ravel())
+    positive = rng.binomial(size, base_rate)
+    hits, alarms = rng.binomial(positive, rates[0]), rng.binomial(size - positive, rates[1])
+    cells = np.stack([size - positive - alarms, alarms, positive - hits, hits], axis=1).reshape(-1, 2, 2)
+    of_cell = {"sex": np.repeat([0, 1], 10), "race": np.tile(np.arange(10), 2), "sex x race": np.arange(20)}
+    present = size > 0
+    made = []
+    for title, group in of_cell.items():
+        names, place = np.unique(group[present], return_inverse=True)
+        counts = np.zeros((len(names), 2, 2), dtype=np.int64)
+        np.add.at(counts, place, cells[present])
+        made.append(Family((title,), tuple(map(str, names)), counts, place, np.zeros(0, int)))
+    return made
+
+
+@pytest.mark.parametrize(("rows", "base_rate", "rates"), [(300, 0.05, (0.6, 0.02)), (300, 0.5, (0.85, 0.15))])
+def test_equal_error_rates_are_refused_at_most_at_the_declared_rate(
+    rows: int, base_rate: float, rates: tuple[float, float]
+) -> None:
+    """The strictest limit of all: no gap is allowed, so each interval above zero refuses."""
+    rng, refused = np.random.default_rng(9), 0
+    for _ in range(200):
+        found = _equal_odds(rows, base_rate, rates, rng)
+        needed = simultaneous_confidence(found, (1,), 0.95, rng)
+        criterion = replace(CRITERION, simultaneous=needed, strict=bonferroni(found, (1,), 0.95))
+        lows = []
+        for family in found:
+            seen = confusion(family.counts, 1)
+            large = seen.rows >= 0.02 * rows
+            rates_of = ((seen.hits, seen.actual), (seen.false_alarms, seen.others))
+            gaps = [gap(hits, trials, large, criterion) for hits, trials in rates_of]
+            lows += [each.interval.low for each in gaps if each is not None]
+        refused += max(lows) > 0
+    assert refused / 200 <= 0.05
 
 
 @pytest.mark.parametrize("rows", [1_000, 20_000])

@@ -171,9 +171,10 @@ class Gap:
 
     Args:
         value: highest rate minus lowest.
-        interval: of it, simultaneous over all pairs of groups.
+        interval: of the largest true difference; it holds for all pairs of groups at once.
         highest: index of the group with the highest rate.
         lowest: index of the group with the lowest.
+        apart: the two groups that surely differ most, the one with the higher rate first; the lower end is theirs.
         unestimable: groups in which the rate has no denominator.
     """
 
@@ -181,26 +182,50 @@ class Gap:
     interval: Interval
     highest: int
     lowest: int
+    apart: tuple[int, int]
     unestimable: tuple[int, ...]
 
 
-def gap(hits: Counts, trials: Counts, large: NDArray[np.bool_], confidence: float) -> Gap | None:
+def gap(hits: Counts, trials: Counts, large: NDArray[np.bool_], criterion: Criterion) -> Gap | None:
     """Return the largest gap of `hits / trials` between large groups; `None` where fewer than two can be estimated.
 
     Args:
         hits: per group.
         trials: per group, same shape.
         large: which groups count.
-        confidence: that every interval between two of these groups holds pays once more for the choice of the pair.
+        criterion: how sure the interval has to be.
     """
     empty = tuple(int(place) for place in np.flatnonzero(trials == 0))
     places = np.flatnonzero(large & (trials > 0))
     if len(places) < 2:
         return None
     rate = hits[places] / trials[places]
-    highest, lowest = places[int(rate.argmax())], places[int(rate.argmin())]
-    # Both ends were picked for being extreme: any group may be either.
-    paid = 1 - (1 - confidence) / len(places)
-    low, high = difference_bounds(hits[highest], trials[highest], (float(hits[lowest]), float(trials[lowest])), paid)
-    value = float(rate.max() - rate.min())
-    return Gap(value, Interval(max(0.0, float(low)), min(1.0, float(high))), int(highest), int(lowest), empty)
+    low, high = _pairs(hits[places], trials[places], criterion)
+    first, second = np.unravel_index(int(low.argmax()), low.shape)
+    return Gap(
+        value=float(rate.max() - rate.min()),
+        interval=Interval(max(0.0, float(low.max())), min(1.0, float(high.max()))),
+        highest=int(places[rate.argmax()]),
+        lowest=int(places[rate.argmin()]),
+        apart=(int(places[first]), int(places[second])),
+        unestimable=empty,
+    )
+
+
+def _pairs(hits: Counts, trials: Counts, criterion: Criterion) -> tuple[Floats, Floats]:
+    """Ends of the difference of each two groups, shape (groups, groups); by Wilson where counts are large enough, else
+    exact, for the reason `_bounds` gives: an error rate has only a part of a group's rows below it."""
+    # A family of k groups pays for k - 1 comparisons. Both rates of all pairs are k times as many.
+    usual, strict = (1 - (1 - each) / len(hits) for each in (criterion.simultaneous, criterion.strict))
+    share = hits.sum() / trials.sum()
+    enough = trials * min(share, 1 - share) >= _ENOUGH
+    one, other = (hits[:, None], trials[:, None]), (hits[None], trials[None])
+    ends = zip(
+        difference_bounds(*one, other, usual),
+        difference_bounds(*one, other, strict, limits=clopper_pearson),
+        strict=True,
+    )
+    low, high = (np.where(enough[:, None] & enough, *each) for each in ends)
+    np.fill_diagonal(low, -1.0)
+    np.fill_diagonal(high, 0.0)
+    return low, high

@@ -132,8 +132,7 @@ def _compare(
             large = seen.rows >= criterion.least_share * seen.rows.sum()
             rates = ((seen.hits, seen.actual), (seen.false_alarms, seen.others))
             gaps = {
-                name: gap(hits, trials, large, criterion.simultaneous)
-                for name, (hits, trials) in zip(_GAPS, rates, strict=True)
+                name: gap(hits, trials, large, criterion) for name, (hits, trials) in zip(_GAPS, rates, strict=True)
             }
             # The group that is off furthest is picked: any may be it, as with the gaps.
             paid = 1 - (1 - criterion.simultaneous) / len(family.names)
@@ -198,9 +197,10 @@ def _beyond(compared: list[_Comparison], limits: _Limits) -> str:
     for each in compared:
         for name, found in each.gaps.items():
             if found and outcome_below(found.interval, limits.rates) is Outcome.FAIL:
+                first, second = (each.family.names[place] for place in found.apart)
                 return (
-                    f"the {name.replace('_', ' ')} of {each.family.names[found.highest]} and "
-                    f"{each.family.names[found.lowest]} differs by {found.value:.2f}, policy allows {limits.rates:g}"
+                    f"the {name.replace('_', ' ')} of {first} and {second} differs by at least "
+                    f"{found.interval.low:.2f}, policy allows {limits.rates:g}"
                 )
     for each in compared:
         if each.promised and outcome_below(each.promised[1], limits.calibration) is Outcome.FAIL:
@@ -281,6 +281,7 @@ def _gap_detail(found: Gap | None, family: Family) -> Detail:
         "high": found.interval.high,
         "highest": family.names[found.highest],
         "lowest": family.names[found.lowest],
+        "apart": [family.names[place] for place in found.apart],
         "unestimable": [family.names[place] for place in found.unestimable],
     }
 

@@ -86,15 +86,24 @@ def ratio_bounds(
     return np.nan_to_num(ratio_low, nan=0.0), np.nan_to_num(ratio_high, nan=np.inf, posinf=np.inf)
 
 
-def difference_bounds(hits: Any, trials: Any, reference: tuple[float, float], confidence: float = 0.95) -> Bounds:
+def difference_bounds(
+    hits: Any, trials: Any, reference: tuple[Any, Any], confidence: float = 0.95, *, limits: Limits = wilson
+) -> Bounds:
     """Return the interval of each proportion minus a reference proportion measured on other rows.
 
-    Source: Newcombe 1998, method 10 (square-and-add of Wilson limits).
+    Args:
+        hits: successes, any shape.
+        trials: attempts, same shape.
+        reference: successes and attempts of what is taken away; shapes are broadcast.
+        confidence: two-sided, in (0, 1).
+        limits: of each proportion; exact ones make the interval wide enough where counts are small.
+
+    Source: Newcombe 1998, method 10 (square-and-add), with Wilson limits unless others are given.
     """
     share = np.asarray(hits, dtype=float) / np.maximum(trials, 1)
-    low, high = wilson(hits, trials, confidence)
-    other = reference[0] / max(reference[1], 1)
-    other_low, other_high = (float(bound) for bound in wilson(reference[0], reference[1], confidence))
+    low, high = limits(hits, trials, confidence)
+    other = np.asarray(reference[0], dtype=float) / np.maximum(reference[1], 1)
+    other_low, other_high = limits(reference[0], reference[1], confidence)
     gap = share - other
     return (
         gap - np.sqrt((share - low) ** 2 + (other_high - other) ** 2),
