@@ -55,7 +55,7 @@ def _evidence(text: str = "age") -> list[dict[str, Any]]:
         _check(
             "adversarial_robustness",
             curve={"rows": 9, "points": points},
-            boundary={"unit": "spans", "rows": 9, "linf": {"curve": points}, "l2": {"curve": points[:1]}},
+            boundary={"unit": "spans", "rows": 9, "linf": {"rows": 7, "curve": points}, "l2": {"curve": points[:1]}},
             hardening=[trial],
         ),
         _check("data_privacy", roc=roc, worst_attack=text, epsilon_at_least=1.5, hardening=[trial]),
@@ -92,6 +92,12 @@ def _tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
     parser = _Tags()
     parser.feed(page)
     return parser.tags
+
+
+def test_a_curve_says_of_how_many_rows_it_is() -> None:
+    told = {figure.heading: figure.caption for figure in figures(_evidence()[0])}
+    assert told["Robustness, changes that could happen"].endswith(" 9 rows.")
+    assert told["Robustness, L∞"].endswith(" 7 rows.")
 
 
 def test_every_check_gives_its_figures() -> None:

@@ -354,6 +354,10 @@ def test_the_check_tells_both_sides_of_a_forest() -> None:
     details = run_check("adversarial_robustness", subject).details
     assert details["certified"]["of"] == "the model as submitted"
     assert "smoothed" not in details["boundary"]
+    assert {details["boundary"][norm]["rows"] for norm in ("linf", "l2")} == {details["boundary"]["rows"]}
+    result, beside = run_check("adversarial_robustness", subject), details["certified"]["attacked_rows"]
+    assert (beside["rows"], beside["attacked"]) == (result.samples, result.value)
+    assert 0 < beside["certified"] <= 1 - beside["attacked"]
     curves = [details["curve"]["points"], details["boundary"]["linf"]["curve"], details["boundary"]["l2"]["curve"]]
     for curve in curves:
         assert all(point["certified"] + point["attacked"] <= 1 for point in curve)

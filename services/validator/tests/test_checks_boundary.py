@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vallum_validator.checks import load_thresholds, run_check
+from vallum_validator.checks.boundary import both_sides
 from vallum_validator.checks.descent import descend
 from vallum_validator.checks.nearest import nearest_l2, nearest_linf
 from vallum_validator.checks.oracle import Oracle
@@ -176,3 +177,19 @@ def test_boundary_evidence_is_given_for_numbers_only() -> None:
     rounded = table.columns["f3"] > 0
     table = table.with_columns({"f3": rounded.astype(float)})
     assert "boundary" not in details({**FEATURES, "f3": {"type": "boolean"}})
+
+
+def test_both_shares_of_a_point_are_of_the_rows_that_were_evaluated() -> None:
+    distances = np.array([0.03, np.nan, np.nan, 0.03])
+    told = both_sides(Nearest(np.zeros((4, 1)), distances), np.array([0.0, 0.3, 0.3, 0.02]))
+    assert (told["rows"], told["not_evaluated"]) == (2, 2)
+    # Of all four rows three are proved at 0.02, of those evaluated one.
+    assert [(point["attacked"], point["certified"]) for point in told["curve"][2:4]] == [(0.0, 0.5), (1.0, 0.0)]
+    assert all(point["attacked"] + point["certified"] <= 1 for point in told["curve"])
+    assert told["certified_median"] == pytest.approx(0.01)
+
+
+def test_proofs_are_told_of_all_rows_where_no_attack_could_start() -> None:
+    told = both_sides(Nearest(np.zeros((2, 1)), np.full(2, np.nan)), np.array([np.inf, 0.1]))
+    assert (told["rows"], told["not_evaluated"], told["median"]) == (2, 2, None)
+    assert [(point["attacked"], point["certified"]) for point in told["curve"][4:]] == [(None, 1.0), (None, 0.5)]

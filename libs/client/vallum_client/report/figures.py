@@ -51,15 +51,15 @@ def figures(check: Mapping[str, Any]) -> list[Figure]:
 def _robustness(details: Mapping[str, Any]) -> Iterator[Figure]:
     feasible = details.get("curve") or {}
     boundary = details.get("boundary") or {}
-    unit, rows = boundary.get("unit", "spans"), boundary.get("rows")
+    unit, linf, l2 = boundary.get("unit", "spans"), boundary.get("linf") or {}, boundary.get("l2") or {}
     why = details.get("not_certified") or "not every answer could be proved or flipped"
     for heading, axis, told, points, count in (
         ("changes that could happen", "radius, share of each feature's span", "Only what the manifest lets move.",
          feasible.get("points"), feasible.get("rows")),
         ("L∞", f"largest change of one feature, in {unit}", "Any feature may move.",
-         (boundary.get("linf") or {}).get("curve"), rows),
+         linf.get("curve"), linf.get("rows")),
         ("L2", f"length of the change, in {unit}", "Any feature may move.",
-         (boundary.get("l2") or {}).get("curve"), rows),
+         l2.get("curve"), l2.get("rows")),
     ):  # fmt: skip
         figure = _bounds(f"Robustness, {heading}", axis, points or [])
         if figure is not None:

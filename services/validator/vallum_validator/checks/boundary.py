@@ -78,7 +78,7 @@ def boundary(
     told: dict[str, Detail] = {
         "unit": "central 90 % of each feature",
         "rows": len(chosen),
-        **{norm: _distances(nearest, proved.get(norm)) for norm, nearest in found.items()},
+        **{norm: both_sides(nearest, proved.get(norm)) for norm, nearest in found.items()},
     }
     if certifier is None:
         told["smoothed"] = _smoothed(plain, origins, policy, radius=radius, rng=rng)
@@ -99,21 +99,32 @@ def _proved(certifier: Certifier, plain: Plain, origins: Origins, nearest: Neare
     return proved
 
 
-def _distances(found: Nearest, proved: Floats | None) -> dict[str, Detail]:
-    known = found.distances[np.isfinite(found.distances)]
-    # A row without a start was not evaluated by the attack, and is left out of its share; a proof needs no start.
+def both_sides(found: Nearest, proved: Floats | None) -> dict[str, Detail]:
+    """Return medians and shares over the same rows: those the attack could start from, or all where there is none.
+
+    A row without a start is not evaluated, which is neither flipped nor withstood; its proof would set a share of all
+    rows beside a share of some, and the two could add up to more than one.
+
+    Args:
+        found: distances to the nearest flip.
+        proved: radius within which each answer is proved, same shape; `None` where nothing is.
+    """
+    started = np.isfinite(found.distances)
+    known = found.distances[started]
+    held = None if proved is None else proved[started] if len(known) else proved
     curve: list[Detail] = [
         {
             "radius": radius,
             "attacked": float(np.mean(known <= radius)) if len(known) else None,
-            "certified": None if proved is None else float(np.mean(proved >= radius)),
+            "certified": None if held is None else float(np.mean(held >= radius)),
         }
         for radius in CURVE
     ]
     return {
         "median": float(np.median(known)) if len(known) else None,
-        "certified_median": _median(proved),
-        "not_evaluated": int(np.isnan(found.distances).sum()),
+        "certified_median": _median(held),
+        "rows": len(known) if len(known) or proved is None else len(proved),
+        "not_evaluated": int((~started).sum()),
         "curve": curve,
     }
 

@@ -55,6 +55,7 @@ def certified(certifier: Certifier, reach: Reach, attacked: Attacked, confidence
     found = certifier.within_reach(reach, attacked.matrix, attacked.own, flipped=flipped)
     if (wrong := int((found.proved & flipped).sum())) > 0:
         raise Invalid(f"{wrong} rows were flipped that the trees say cannot be; the trees are not those that answer")
+    both = found.tried[: len(attacked.flipped)]
     count, hits = int(found.tried.sum()), int(found.proved.sum())
     low, high = clopper_pearson(hits, count, confidence)
     return {
@@ -66,8 +67,16 @@ def certified(certifier: Certifier, reach: Reach, attacked: Attacked, confidence
         "undecided": int((found.tried & ~found.proved & ~flipped).sum()),
         "method": "leaf-boxes+veritas",
         "of": "the model as submitted",
+        "attacked_rows": _side_by_side(attacked.flipped[both], found.proved[: len(both)][both]),
         **({"solver_stopped": certifier.stopped} if certifier.stopped else {}),
     }
+
+
+def _side_by_side(flipped: NDArray[np.bool_], proved: NDArray[np.bool_]) -> dict[str, Detail]:
+    """Both sides over the rows that were attacked and tried: only these shares add up to at most one for sure."""
+    if not len(flipped):
+        return {"rows": 0}
+    return {"rows": len(flipped), "attacked": float(flipped.mean()), "certified": float(proved.mean())}
 
 
 def feasible_curve(
@@ -79,7 +88,8 @@ def feasible_curve(
     certifier: Certifier | None,
     rng: np.random.Generator,
 ) -> dict[str, Detail]:
-    """Return the share of rows flipped and proved at each radius; no proof at any where one was contradicted.
+    """Return the share of rows flipped and proved at each radius, both of the same rows; one that the budget of proofs
+    does not reach is not proved. No proof at any radius where one was contradicted.
 
     Args:
         oracle: the model.
