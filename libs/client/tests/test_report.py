@@ -94,6 +94,17 @@ def _tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
     return parser.tags
 
 
+def test_what_was_left_out_of_the_evidence_is_told() -> None:
+    evidence = _evidence()
+    details = evidence[2]["details"]
+    details["families"].append({**details["families"][0], "outcome": "PASS", "groups": [], "left_out": {"groups": 40}})
+    details["left_out"] = {"families": 3, "label_mapping": 0}
+    page = render(Evidence("age", {}, evidence, None))
+    told = "left out of it: 3 of the entries of families, some lists of the entries of label mapping."
+    assert told in page
+    assert "1 more comparisons are in the evidence below" in page
+
+
 def test_a_curve_says_of_how_many_rows_it_is() -> None:
     told = {figure.heading: figure.caption for figure in figures(_evidence()[0])}
     assert told["Robustness, changes that could happen"].endswith(" 9 rows.")

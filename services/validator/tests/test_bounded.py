@@ -139,9 +139,43 @@ def test_of_a_check_the_largest_details_go_first_and_the_measurement_stays() -> 
     }
     check = CheckResult("data_privacy", Outcome.FAIL, 0.3, Interval(0.2, 0.4), 0.95, 100, "m", 1, "r" * 9_000, details)
     cut = bounded_check(check)
-    assert cut.details == {"threshold": 0.2, "large": details["large"], "groups": {"a": 0.5}, "left_out": 1}
+    assert cut.details == {
+        "threshold": 0.2,
+        "large": details["large"],
+        "groups": {"a": 0.5},
+        "left_out": {"huge": 10_000},
+    }
     assert cut.reason == "r" * 4_000
     assert dataclasses.replace(cut, details=details, reason=check.reason) == check
+
+
+def compared(number: int, outcome: Outcome, groups: int) -> dict[str, Detail]:
+    group: dict[str, Detail] = {"name": f"g-{number}", "note": "x" * 400}
+    return {"columns": [f"c-{number}", "d"], "outcome": outcome.value, "groups": [group] * groups}
+
+
+def test_of_comparisons_the_failed_ones_stay_and_the_reader_is_told_what_does_not() -> None:
+    families = [compared(number, Outcome.FAIL if number % 20 == 7 else Outcome.PASS, 20) for number in range(100)]
+    check = CheckResult("bias_fairness", Outcome.FAIL, details={"threshold": 0.8, "families": families})
+    cut = bounded_check(check)
+    told = cut.details["families"]
+    # All are told, those with a verdict against the model with their groups, in the order they had.
+    assert [one["columns"] for one in told] == [one["columns"] for one in families]
+    assert [one for one in told if one["outcome"] == "FAIL"] == families[7::20]
+    bare = [one for one in told if not one["groups"]]
+    assert 80 < len(bare) < 95
+    assert all(one["left_out"] == {"groups": 20} for one in bare)
+    assert cut.details["left_out"] == {"families": 0}
+    assert wire.check_message(cut).ByteSize() <= 80_000
+
+
+def test_more_comparisons_than_can_be_told_at_all_are_counted() -> None:
+    families = [compared(number, Outcome.FAIL if number >= 4_990 else Outcome.PASS, 1) for number in range(5_000)]
+    cut = bounded_check(CheckResult("bias_fairness", Outcome.FAIL, details={"families": families}))
+    told = cut.details["families"]
+    assert told[-10:] == families[-10:]
+    assert cut.details["left_out"] == {"families": 5_000 - len(told)}
+    assert wire.check_message(cut).ByteSize() <= 80_000
 
 
 def test_the_baseline_gets_what_is_left_and_keeps_the_prediction() -> None:

@@ -157,7 +157,9 @@ def _groups(details: Mapping[str, Any]) -> Iterator[Figure]:
 def _most_telling(details: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], int]:
     """The families that are drawn, what failed before what passed, and how many are not."""
     families = sorted(details.get("families") or [], key=lambda family: _OUTCOMES.index(family["outcome"]))
-    return families[:_MOST_FAMILIES], len(families[_MOST_FAMILIES:])
+    # Evidence that was too large has comparisons without their groups.
+    drawn = [family for family in families if family["groups"]][:_MOST_FAMILIES]
+    return drawn, len(families) - len(drawn)
 
 
 def _without_figure(count: int, of_what: str) -> str:

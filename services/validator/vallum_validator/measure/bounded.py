@@ -6,14 +6,14 @@ Verdicts, outcomes and values always stay; of the rest, what matters most: the w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import structlog
 
 from vallum_common.errors import Invalid
 from vallum_validator import wire
-from vallum_validator.domain.evidence import Assessment, CheckResult, FeatureBaseline, Outcome, SignatureReport
+from vallum_validator.domain.evidence import Assessment, CheckResult, Detail, FeatureBaseline, Outcome, SignatureReport
 from vallum_validator.domain.findings import FileReport, Finding, ScanReport, ScanVerdict, Severity
 from vallum_validator.scan.rules import RULES
 
@@ -24,6 +24,7 @@ _CHECK_BYTES: Final = 80_000
 _REASON_CHARACTERS: Final = 4_000
 _FRAME_BYTES: Final = 8
 """Tag and length of a protobuf field, at most."""
+_OUTCOME_RANKS: Final = {Outcome.FAIL.value: 0, Outcome.INCONCLUSIVE.value: 1, Outcome.PASS.value: 2}
 _RANKS: Final = {severity: rank for rank, severity in enumerate(Severity)}
 
 Item = TypeVar("Item")
@@ -72,17 +73,68 @@ def bounded_scan(scan: ScanReport) -> ScanReport:
 
 
 def bounded_check(check: CheckResult) -> CheckResult:
-    """The check with a reason of bounded length and, of the details, as many as fit; the largest are left out first."""
+    """The check with a reason of bounded length and, of the details, as many as fit; `left_out` names the others.
+
+    Small details go before large ones. A list of judged comparisons is not dropped for being the largest: it keeps what
+    it can, failures first, and how many entries it lacks stands in `left_out`, as does the length of a dropped list.
+    """
     check = dataclasses.replace(check, reason=check.reason[:_REASON_CHARACTERS])
-    size = wire.check_message(check).ByteSize()
-    if size <= _CHECK_BYTES:
+    if wire.check_message(check).ByteSize() <= _CHECK_BYTES:
         return check
-    sizes = {name: _detail_bytes(name, check) for name in check.details}
-    note = {"left_out": len(sizes)}
+    sizes = {name: _detail_bytes(detail, name) for name, detail in check.details.items()}
+    note = {"left_out": {name: _entries(detail) for name, detail in check.details.items()}}
     room = _CHECK_BYTES - wire.check_message(dataclasses.replace(check, details=note)).ByteSize()
-    kept = _fitting(sorted(sizes, key=lambda name: sizes[name]), lambda name: sizes[name], room)
-    details = {name: detail for name, detail in check.details.items() if name in kept}
-    return dataclasses.replace(check, details={**details, "left_out": len(sizes) - len(kept)})
+    told = set(_fitting(sorted(sizes, key=lambda name: sizes[name]), lambda name: sizes[name], room))
+    room -= sum(sizes[name] + _FRAME_BYTES for name in told)
+    details, left_out = {}, {}
+    for name, detail in check.details.items():
+        if name in told:
+            details[name] = detail
+            continue
+        judged = _judged(detail)
+        kept = _worst(judged, room - _FRAME_BYTES - _detail_bytes([], name)) if judged else []
+        room -= sum(_detail_bytes(one) + _FRAME_BYTES for one in kept)
+        details |= {name: kept} if kept else {}
+        left_out[name] = _entries(detail) - len(kept)
+    return dataclasses.replace(check, details={**details, "left_out": left_out})
+
+
+def _judged(detail: Detail) -> list[Mapping[str, Detail]]:
+    """The entries of a list of which each has an outcome; none of any other detail."""
+    entries = detail if isinstance(detail, list | tuple) else []
+    judged = [one for one in entries if isinstance(one, Mapping) and one.get("outcome") in _OUTCOME_RANKS]
+    return judged if len(judged) == len(entries) else []
+
+
+def _worst(judged: Sequence[Mapping[str, Detail]], room: int) -> list[Mapping[str, Detail]]:
+    """Those that fit, in their own order: failures whole in half of the room, then all without their lists, then what
+    else fits of these."""
+    bare = [_without_lists(one) for one in judged]
+    whole_bytes, bare_bytes = ([_detail_bytes(one) for one in some] for some in (judged, bare))
+    worst_first = sorted(range(len(judged)), key=lambda place: _OUTCOME_RANKS[str(judged[place]["outcome"])])
+    failed = [place for place in worst_first if judged[place]["outcome"] == Outcome.FAIL.value]
+    whole = set(_fitting(failed, lambda place: whole_bytes[place], room // 2))
+    room -= sum(whole_bytes[place] + _FRAME_BYTES for place in whole)
+    told = _fitting((place for place in worst_first if place not in whole), lambda place: bare_bytes[place], room)
+    room -= sum(bare_bytes[place] + _FRAME_BYTES for place in told)
+    more = _fitting(told, lambda place: max(0, whole_bytes[place] - bare_bytes[place]), room)
+    whole_too = whole.union(more)
+    return [judged[place] if place in whole_too else bare[place] for place in sorted(whole.union(told))]
+
+
+def _without_lists(judged: Mapping[str, Detail]) -> Mapping[str, Detail]:
+    """The entry without what it lists, and how much that is."""
+    lists = {
+        name: detail
+        for name, detail in judged.items()
+        if isinstance(detail, list | tuple) and detail and all(isinstance(one, Mapping) for one in detail)
+    }
+    emptied: dict[str, Detail] = {name: [] for name in lists}
+    return {**judged, **emptied, "left_out": {name: len(detail) for name, detail in lists.items()}}
+
+
+def _entries(detail: Detail) -> int:
+    return len(detail) if isinstance(detail, list | tuple) else 1
 
 
 def bounded_signature(signature: SignatureReport) -> SignatureReport:
@@ -117,9 +169,8 @@ def _finding_bytes(finding: Finding) -> int:
     return wire.file_message(FileReport("", "", 0, "", ScanVerdict.UNKNOWN, (finding,))).ByteSize()
 
 
-def _detail_bytes(name: str, check: CheckResult) -> int:
-    alone = CheckResult("", Outcome.INCONCLUSIVE, details={name: check.details[name]})
-    return wire.check_message(alone).ByteSize()
+def _detail_bytes(detail: Detail, name: str = "") -> int:
+    return wire.check_message(CheckResult("", Outcome.INCONCLUSIVE, details={name: detail})).ByteSize()
 
 
 def _column_bytes(column: FeatureBaseline) -> int:
