@@ -78,6 +78,16 @@ def test_a_small_group_that_is_surely_disadvantaged_fails_the_model() -> None:
     assert result.outcome is Outcome.FAIL
 
 
+def test_a_refusal_names_a_group_that_was_found_and_not_a_handful_that_shows_nothing() -> None:
+    result = _check(_table({"a": (2000, 1000), "b": (2000, 600), "c": (2, 0)}, "race"), ("race",))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason.startswith("race: b get '1' 0.60 times as often as a")
+    assert result.interval is not None
+    assert result.interval.high < 0.8
+    small = _check(_table({"a": (8000, 4000), "b": (150, 20), "c": (50, 20)}, "race"), ("race",))
+    assert small.reason.startswith("race: b get '1' 0.27 times as often as a")
+
+
 def test_small_groups_pass_together_when_together_they_are_enough() -> None:
     groups = {"a": (6000, 3000), **{f"s{place}": (100, 52) for place in range(8)}}
     result = _check(_table(groups, "race"), ("race",))

@@ -38,7 +38,8 @@ class Impact:
         high: simultaneous upper end.
         detectable: a true ratio below this would have been found with probability 0.8.
         outcome: of the family.
-        worst: index of the group with the lowest ratio among those large enough; -1 where that is the pooled rest.
+        worst: index of the group with the lowest ratio, of those found below the limit where there are any, else of
+            those large enough; -1 where that is the pooled rest.
         value: the ratio of `worst`.
         interval: simultaneous, of `value`.
     """
@@ -92,12 +93,13 @@ def impact(seen: Confusion, criterion: Criterion) -> Impact | None:
     ratio = np.where(others, seen.selected / seen.rows / (base[0] / base[1]), 1.0)
     low, high = _bounds(seen, reference, criterion)
     shown = ratio_bounds(seen.selected, seen.rows, base, criterion.alone)[0] >= criterion.limit
-    small = others & ~large
+    found, small = others & (high < criterion.limit), others & ~large
+    # Where a group was found, it is what is told: a few rows of which nobody was selected look worse and show nothing.
     candidates = [
         (float(ratio[place]), int(place), Interval(float(low[place]), float(high[place])))
-        for place in np.flatnonzero(others & large)
+        for place in np.flatnonzero(found if found.any() else others & large)
     ]
-    if small.any():
+    if small.any() and not found.any():
         candidates.append((*_pooled(seen, small, base, criterion.simultaneous),))
     value, worst, interval = min(candidates, key=lambda candidate: candidate[0])
     return Impact(
@@ -106,7 +108,7 @@ def impact(seen: Confusion, criterion: Criterion) -> Impact | None:
         low=low,
         high=high,
         detectable=_detectable(seen, reference, criterion),
-        outcome=_outcome(seen, criterion, reference, found=others & (high < criterion.limit), shown=shown | ~others),
+        outcome=_outcome(seen, criterion, reference, found=found, shown=shown | ~others),
         worst=worst,
         value=value,
         interval=interval,
