@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from vallum.risk.v1 import risk_pb2
 from vallum_client.cli.context import as_dict, plain_enum
+
+_WHOLE: Final = 2**53
+"""Up to here a double holds every whole number."""
 
 
 def check_dict(check: Any) -> dict[str, Any]:
@@ -13,18 +16,21 @@ def check_dict(check: Any) -> dict[str, Any]:
     document = as_dict(check)
     return {
         **document,
-        "details": _in_order(document.get("details") or {}),
+        "details": _restored(document.get("details") or {}),
         "outcome": plain_enum(document["outcome"], "CHECK_OUTCOME_"),
         "value": check.value if check.HasField("value") else None,
         "interval": [check.interval.low, check.interval.high] if check.HasField("interval") else None,
     }
 
 
-def _in_order(value: Any) -> Any:
-    """The same value, keys by name: protobuf keeps them in an order that differs from one process to the next."""
+def _restored(value: Any) -> Any:
+    """The same value, keys by name and whole numbers as such: protobuf keeps keys in an order that differs from one
+    process to the next, and of numbers it has one kind, so that 302 rows came out as 302.0."""
     if isinstance(value, dict):
-        return {name: _in_order(value[name]) for name in sorted(value)}
-    return [_in_order(one) for one in value] if isinstance(value, list) else value
+        return {name: _restored(value[name]) for name in sorted(value)}
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
+        return int(value)
+    return [_restored(one) for one in value] if isinstance(value, list) else value
 
 
 def scan_dict(scan: Any) -> dict[str, Any]:
