@@ -172,10 +172,14 @@ def test_members_without_a_label_column_are_named(line: LogisticRegression) -> N
     assert "data.members has no column 'label'" in result.reason
 
 
-def test_a_regression_is_inconclusive(line: LogisticRegression) -> None:
-    result = _check(lambda table: line.predict(_matrix(table)), task="regression")
+@pytest.mark.parametrize("absent", [{}, {"members": None}, {"population": None}])
+def test_a_regression_is_inconclusive_and_no_missing_file_is_named_instead(
+    line: LogisticRegression, absent: dict[str, None]
+) -> None:
+    result = _check(lambda table: line.predict(_matrix(table)), task="regression", **absent)
     assert result.outcome is Outcome.INCONCLUSIVE
-    assert "regression" in result.reason
+    assert "the model is a regression" in result.reason
+    assert "data.population" not in result.reason
 
 
 def test_the_rate_at_one_in_ten_false_positives_by_hand() -> None:

@@ -21,7 +21,7 @@ from vallum_validator.checks.references import OwnKind, References, Rows, judged
 from vallum_validator.checks.same_source import one_source
 from vallum_validator.checks.sequential import outcome_below
 from vallum_validator.checks.space import build_space
-from vallum_validator.checks.truth import Labelled, labelled, part, why_absent
+from vallum_validator.checks.truth import Labelled, labelled, part, runnable, why_absent
 from vallum_validator.domain.evidence import CheckResult, Detail, Outcome
 from vallum_validator.table import Subject, Trainer
 
@@ -46,6 +46,9 @@ def check(subject: Subject) -> CheckResult:
 def _membership(subject: Subject) -> CheckResult:
     """Raises Invalid where a part or the model is missing or unusable, rows are too few, or members and population are
     not of the same source."""
+    if subject.predictor is not None:
+        # That it is a regression is told before any file that is missing: none would help.
+        runnable(subject)
     if subject.members is None:
         return _without_members(subject)
     for name in ("members", "population"):
