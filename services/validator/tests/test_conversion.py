@@ -117,6 +117,20 @@ def test_trees_behind_a_scaler_keep_their_answers_on_the_splits(tmp_path: Path, 
     assert np.allclose(answer.probabilities, original.probabilities, atol=1e-5)
 
 
+def test_a_category_that_is_a_whole_number_does_not_make_the_scaler_imprecise(tmp_path: Path) -> None:
+    frame, labels = counted()
+    # Tenths are no numbers of single precision, and every second one lies on a split.
+    frame = (frame.fillna(50.0) * [0.1, 0.001]).round(1).assign(district=np.arange(len(frame)) % 3 + 1)
+    estimator = make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)).fit(frame, labels)
+    joblib.dump(estimator, tmp_path / "model.joblib")
+    features: dict[str, dict[str, Any]] = {name: {"type": "number"} for name in ("age", "pay")}
+    manifest = manifest_of({**features, "district": {"type": "categorical", "values": [1, 2, 3]}})
+    between = frame.assign(age=(frame["age"] + 0.1).round(1), district=frame["district"].astype(str))
+    table = table_of(between)
+    with converted(tmp_path / "model.joblib", "joblib", manifest, table) as predictor:
+        assert predictor.runtime == "joblib; converted to ONNX: the same answers"
+
+
 def test_trees_of_values_behind_columns_of_every_type_keep_their_answers(tmp_path: Path) -> None:
     frame, _ = mixed()
     encode = make_column_transformer(

@@ -117,18 +117,20 @@ def _from_estimator(estimator: Any, inputs: Sequence[Input], *, regression: bool
 
 def _signatures(inputs: Sequence[Input], number: Any) -> Iterator[list[tuple[str, Any]]]:
     """One matrix where all features are numbers; else, or for a pipeline that picks columns, each by its name."""
-    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
+    from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
 
     if all(one.type != CATEGORICAL for one in inputs):
         yield [(_MATRIX, number([None, len(inputs)]))]
 
-    def kind(one: Input) -> Any:
+    def kind(one: Input, whole: Any) -> Any:
         if one.type != CATEGORICAL:
             return number
         kinds = {type(value) for value in one.values}
-        return Int64TensorType if kinds == {int} else number if kinds <= {int, float} else StringTensorType
+        return whole if kinds == {int} else number if kinds <= {int, float} else StringTensorType
 
-    yield [(one.name, kind(one)([None, 1])) for one in inputs]
+    # Beside a whole-number column the converter makes single precision of the others.
+    for whole in (number, Int64TensorType) if number is DoubleTensorType else (Int64TensorType,):
+        yield [(one.name, kind(one, whole)([None, 1])) for one in inputs]
 
 
 def _nodes(estimator: Any) -> int:

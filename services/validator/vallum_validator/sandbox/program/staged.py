@@ -47,7 +47,7 @@ def staged(estimator: Any, types: Types, convert: Convert) -> Any:
 
     last = estimator.steps[-1][1]
     before = convert(Pipeline(estimator.steps[:-1]), types)
-    _impute_in_double(before, [part.statistics_ for part in parts_of(estimator) if hasattr(part, "statistics_")])
+    _keep_double(before, [part.statistics_ for part in parts_of(estimator) if hasattr(part, "statistics_")])
     width = int(last.n_features_in_)
     trees = convert(last, [(_PREPARED, FloatTensorType([None, width]))])
     if _histogram(last):
@@ -56,14 +56,16 @@ def staged(estimator: Any, types: Types, convert: Convert) -> Any:
     return _joined(before, trees, single=not _histogram(last))
 
 
-def _impute_in_double(model: Any, statistics: Sequence[np.ndarray]) -> None:
-    """Write imputers out as operators that ONNX Runtime has in double precision, with the values before they were
+def _keep_double(model: Any, statistics: Sequence[np.ndarray]) -> None:
+    """Replace operators that ONNX Runtime has in single precision only. Imputers get the values before they were
     rounded: a mean is in the data as often as values are missing, and splits lie beside it."""
     from onnx import helper, numpy_helper
 
     nodes = []
     for place, node in enumerate(model.graph.node):
         told = {one.name: one for one in node.attribute}
+        if node.op_type == "FeatureVectorizer":
+            node = helper.make_node("Concat", node.input, node.output, axis=1)
         if node.op_type != "Imputer" or not np.isnan(told["replaced_value_float"].f):
             nodes.append(node)
             continue
