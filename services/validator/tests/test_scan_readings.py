@@ -185,7 +185,7 @@ def test_plain_pickle_that_reads_on_behind_an_empty_array_of_an_honest_model_doe
 
 
 def test_a_wrapper_that_holds_more_than_the_class_of_its_array_answers_to_plain_pickle(tmp_path: Path) -> None:
-    path = unpadded_joblib_file(tmp_path / "m.joblib", [np.empty(0), 1], maker=np.full)
+    path = unpadded_joblib_file(tmp_path / "m.joblib", [np.empty(0), np.empty(0)], maker=np.full)
     assert "file.polyglot" in rules(scan_file(path))
 
 
