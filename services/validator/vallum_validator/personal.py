@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 KINDS: Final = (
     "e-mail address",
@@ -29,8 +28,7 @@ KINDS: Final = (
 """What can be found."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """Where personal data stands; never what it is.
 
     Args:
@@ -44,8 +42,7 @@ class Hit:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
+class _Form(NamedTuple):
     kind: str
     expression: re.Pattern[str]
     holds: Callable[[str], bool]

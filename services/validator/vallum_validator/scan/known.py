@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_validator.scan.containers.compressed import inspect_compressed, is_compressed
 from vallum_validator.scan.containers.packages import inspect_zip
@@ -40,8 +39,7 @@ Matcher = Callable[[memoryview], bool]
 Inspector = Callable[[memoryview, Context], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """How a format is recognised and inspected.
 
     Args:

@@ -7,8 +7,7 @@ reported, so no inspector can invent a severity of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_validator.domain.findings import ScanVerdict, Severity
 
@@ -22,8 +21,7 @@ _INFO, _LOW, _MEDIUM, _HIGH, _CRITICAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What a finding means.
 
     Args:

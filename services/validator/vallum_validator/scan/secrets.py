@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_validator import personal
 from vallum_validator.scan.context import Context
@@ -169,8 +168,7 @@ def _places(text: bytes, anchors: tuple[bytes, ...]) -> Iterator[int]:
             place = text.find(anchor, place + len(anchor))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """A string in binary content: where it begins among the strings, and really, and the bytes of a character."""
 
     among: int

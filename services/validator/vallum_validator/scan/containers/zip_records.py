@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import shown
@@ -39,8 +39,7 @@ _HARMLESS_EXTRAS: Final = {
 Info-ZIP, pytorch caffe2/serialize/inline_container.cc."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A member as the central directory describes it.
 
     Args:
@@ -171,8 +170,7 @@ def read_entry(reader: Reader) -> Entry:
     return Entry(name, method, flags, crc, compressed, size, header, attributes >> 16, tuple(objections))
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     """What stands before and behind the content of a member.
 
     Args:

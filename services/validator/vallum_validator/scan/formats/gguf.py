@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
@@ -35,8 +34,7 @@ _BLOCKS: Final = {
 """Weights in a block of a tensor type and bytes it takes. Source: ggml-org/llama.cpp, gguf-py, `GGML_QUANT_SIZES`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor as the head of the file describes it.
 
     Args:

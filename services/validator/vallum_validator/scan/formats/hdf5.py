@@ -10,8 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
@@ -52,8 +51,7 @@ _MAX_CONFIG: Final = 16 * 1024**2
 _MAX_CONFIGS: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """An attribute of an object.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import shown
@@ -25,8 +25,7 @@ _MAX_OBJECTS: Final = 200_000
 _SHARED: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message of an object header.
 
     Args:
@@ -40,8 +39,7 @@ class Message:
     shared: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A way from one object to another.
 
     Args:

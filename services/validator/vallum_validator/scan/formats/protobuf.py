@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_common.errors import Invalid
 
@@ -15,8 +14,7 @@ FIXED32: Final = 5
 _MAX_VARINT: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of a message.
 
     Args:

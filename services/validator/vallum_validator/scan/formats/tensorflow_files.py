@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vallum_validator.scan.formats.protobuf import LENGTH, Field, fields
 
@@ -26,8 +25,7 @@ _TENSOR, _TEXTS = 8, 8
 _MAX_TEXT: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):
     operator: str
     inputs: tuple[str, ...]
     texts: tuple[str, ...]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from vallum_validator.scan.allowlist import Allowlist
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.values import Global, Grade, Instance
 
 
-@dataclass(frozen=True, slots=True)
-class Objection:
+class Objection(NamedTuple):
     """Why a call is not accepted.
 
     Args:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.domain.findings import ScanVerdict
@@ -75,8 +75,7 @@ def _opcode_at(data: memoryview, offset: int) -> str:
     return next((opcode.name for opcode in opcodes if opcode.code == code), "no opcode")
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What loading data as a pickle would do, for data that another format may explain.
 
     Args:
