@@ -14,7 +14,7 @@ from vallum_validator.sandbox.program.rows import Input, Model, Rows, travelling
 _MANY: Final = 8
 _FEWER: Final = (
     (("MLP", "SVC", "SVR", "NuSV", "GaussianProcess"), 2),
-    (("HistGradientBoosting", "GradientBoosting"), 7),
+    (("HistGradientBoosting", "GradientBoosting"), 5),
 )
 """Kinds of which each one trained takes seconds, or nearly one, and how many references have to do."""
 _FORESTS: Final = ("RandomForest", "ExtraTrees", "Bagging")
