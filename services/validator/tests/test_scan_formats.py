@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import pkgutil
 import struct
 import zipfile
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from vallum_validator.domain.findings import ScanVerdict
-from vallum_validator.scan import scan_file
+from vallum_validator.scan import formats, scan_file
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
@@ -204,3 +206,16 @@ def test_large_numbers_in_arrays_are_not_taken_for_programs(tmp_path: Path) -> N
     for kind in (np.uint8, np.float32, np.int64):
         np.save(tmp_path / "a.npy", random.integers(0, 200, 200_000).astype(kind))
         assert scan_file(tmp_path / "a.npy").verdict is ScanVerdict.CLEAN
+
+
+def test_every_expression_that_is_compiled_later_can_be() -> None:
+    names = [module.name for module in pkgutil.iter_modules(formats.__path__, f"{formats.__name__}.")]
+    later = {
+        f"{name}.{attribute}": value
+        for name in names
+        for attribute, value in vars(importlib.import_module(name)).items()
+        if type(value).__name__ == "_Later"
+    }
+    assert len(later) > 50
+    for name, expression in later.items():
+        assert expression.pattern, name

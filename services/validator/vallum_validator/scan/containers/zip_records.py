@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.reader import Reader
 
 END: Final = b"PK\x05\x06"
@@ -26,14 +27,14 @@ _LATER: Final = 0x8
 UTF8_NAME: Final = 0x800
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 _HARMLESS_EXTRAS: Final = {
-    0x5455: re.compile(rb".{5,13}", re.DOTALL),  # times
-    0x5855: re.compile(rb".{8,12}", re.DOTALL),  # times and owner, older
-    0x7855: re.compile(rb".{0,4}", re.DOTALL),  # owner, older
-    0x7875: re.compile(rb"\x01\x04.{4}\x04.{4}", re.DOTALL),  # owner
-    0x000A: re.compile(rb"\0{4}\x01\0\x18\0.{24}", re.DOTALL),  # times, Windows
-    0xCAFE: re.compile(rb""),  # Java
-    0x4246: re.compile(rb"(Z|\0)*"),  # padding, PyTorch
-    0xD935: re.compile(rb"..\0*", re.DOTALL),  # alignment, Android
+    0x5455: later(rb".{5,13}", re.DOTALL),  # times
+    0x5855: later(rb".{8,12}", re.DOTALL),  # times and owner, older
+    0x7855: later(rb".{0,4}", re.DOTALL),  # owner, older
+    0x7875: later(rb"\x01\x04.{4}\x04.{4}", re.DOTALL),  # owner
+    0x000A: later(rb"\0{4}\x01\0\x18\0.{24}", re.DOTALL),  # times, Windows
+    0xCAFE: later(rb""),  # Java
+    0x4246: later(rb"(Z|\0)*"),  # padding, PyTorch
+    0xD935: later(rb"..\0*", re.DOTALL),  # alignment, Android
 }
 """Further fields of a header that carry nothing but what they are for. Source: APPNOTE.TXT 6.3.10, extrafld.txt of
 Info-ZIP, pytorch caffe2/serialize/inline_container.cc."""

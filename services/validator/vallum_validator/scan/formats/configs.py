@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats import named_code
 from vallum_validator.scan.formats.keras import inspect_node, is_keras, is_node
 from vallum_validator.scan.formats.metadata import declare
@@ -20,16 +20,16 @@ _PIPELINE: Final = frozenset(
     {"diffusers", "transformers", "onnxruntime", "optimum", "stable_diffusion", "latent_diffusion", "pipelines"}
 )
 """Where the parts of a diffusers pipeline come from; any other is a module of the author's own."""
-_PARTS: Final = re.compile(
+_PARTS: Final = later(
     r"(?:unet|vae|scheduler|safety_checker|feature_extractor|image_(?:encoder|processor)|text_encoder|tokenizer|"
     r"transformer|controlnet|prior|decoder|movq|vocoder|vqvae|language_model|adapter|motion_adapter)(?:_\w+)?"
 )
 """What diffusers calls the parts of its pipelines: it loads them whatever else the configuration says."""
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _MODULE_FIELDS: Final = frozenset({"name", "path", "type"})
-_CLASS: Final = re.compile(r"[^\W\d]\w*(?:\.\w+)+")
-_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]+")
-_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]*gA[I-X][A-Za-z0-9+/]")
+_CLASS: Final = later(r"[^\W\d]\w*(?:\.\w+)+")
+_NO_BASE64: Final = later(r"[^A-Za-z0-9+/]+")
+_BASE64: Final = later(r"[^A-Za-z0-9+/]*gA[I-X][A-Za-z0-9+/]")
 """How a pickle of protocol 2 to 5 begins in base64, whose decoders pass over every other character."""
 _LEAST_PICKLE: Final = 16
 """Characters of base64 below which no pickle does anything; words of a tokenizer begin like one."""
@@ -39,7 +39,7 @@ WORDS: Final = (
     *(b"auto_map", b"trust_remote_code", b"custom_pipeline", b"class_name", b":serialized:"),
     *named_code.WORDS,
 )
-KEYS: Final = (*named_code.KEYS, re.compile(rb"gA[I-X](?<![A-Za-z0-9+/]gA.)"))
+KEYS: Final = (*named_code.KEYS, later(rb"gA[I-X](?<![A-Za-z0-9+/]gA.)"))
 """What text holds, as it is or escaped, if anything here applies to it and its parser is worth asking."""
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.configs import inspect_config
 from vallum_validator.scan.formats.lightgbm import MAGIC as LIGHTGBM_MAGIC
 from vallum_validator.scan.formats.lightgbm import inspect_lightgbm
@@ -19,17 +20,17 @@ from vallum_validator.scan.formats.yaml import inspect_yaml
 _HEAD: Final = 4096
 _LOOKED_AT: Final = 1024**2
 """Bytes in which programs and templates are looked for; data in text is longer, programs are not."""
-_SHEBANG: Final = re.compile(rb"#!\s*/|<\?php|@echo off", re.IGNORECASE)
-_FENCED: Final = re.compile(r"(?ms)^[ \t]*+(```|~~~).*?^[ \t]*+\1")
-_PYTHON: Final = re.compile(
+_SHEBANG: Final = later(rb"#!\s*/|<\?php|@echo off", re.IGNORECASE)
+_FENCED: Final = later(r"(?ms)^[ \t]*+(```|~~~).*?^[ \t]*+\1")
+_PYTHON: Final = later(
     r"(?m)^(?:import [A-Za-z_][\w., ]*+|from [\w.]+ import [^\n]+|(?:async )?def \w+\([^\n]*|class \w+[(:][^\n]*|"
     r"@\w[\w.]*+(?:\([^\n]*)?)[ \t]*+(?:#[^\n]*)?$"
 )
-_REQUIREMENT: Final = re.compile(
+_REQUIREMENT: Final = later(
     r"[A-Za-z0-9][\w.-]*(\[[\w, -]+\])?\s*(([=<>!~]=|[<>]|===)\s*[\w.*+-]+[\s,]*)+(\s*[;#].*)?$"
 )
 _MAX_REQUIREMENT: Final = 300
-_FLAG: Final = re.compile(r"(-r|-c|-e|--\w[\w-]*)[ =]\S+$")
+_FLAG: Final = later(r"(-r|-c|-e|--\w[\w-]*)[ =]\S+$")
 
 
 def inspect_text(data: memoryview, context: Context) -> str:

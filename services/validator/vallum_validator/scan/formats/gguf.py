@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.templates import has_blocks, inspect_template, search_template
 from vallum_validator.scan.reader import Reader
@@ -23,7 +23,7 @@ _MAX_DIMENSIONS: Final = 4
 _MIN_ALIGNMENT: Final = 32
 _ALIGNMENTS: Final = frozenset(1 << power for power in range(3, 17))
 _TEMPLATE: Final = "chat_template"
-_BLOCK: Final = re.compile(rb"\{[{%]")
+_BLOCK: Final = later(rb"\{[{%]")
 _BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40), 10: (256, 84),
     11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.configs import inspect_config
 from vallum_validator.scan.formats.hdf5_structure import (
     ATTRIBUTE,
@@ -45,8 +45,8 @@ _MOST_RATIO: Final = 1_100
 _VIRTUAL: Final = 3
 _PLACE_BYTES: Final = 16
 _BLOCK: Final = 1024**2
-_JSON: Final = re.compile(rb"[ \t\r\n]*+[\[{]")
-_CONFIG: Final = re.compile(rb'\{\s*"[ -~]{2,60}"\s*:')
+_JSON: Final = later(rb"[ \t\r\n]*+[\[{]")
+_CONFIG: Final = later(rb'\{\s*"[ -~]{2,60}"\s*:')
 _MAX_CONFIG: Final = 16 * 1024**2
 _MAX_CONFIGS: Final = 200
 

@@ -7,16 +7,16 @@ ran (CVE-2025-1550), and so did functions of Keras itself (CVE-2025-8747, CVE-20
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.pickled.values import Grade
 
-_MODULES: Final = re.compile(r"(keras|keras_nlp|keras_cv|keras_hub|tf_keras|tensorflow\.(python\.)?keras)(\.\w+)*$")
+_MODULES: Final = later(r"(keras|keras_nlp|keras_cv|keras_hub|tf_keras|tensorflow\.(python\.)?keras)(\.\w+)*$")
 _CARRY_CODE: Final = frozenset(
     {"__lambda__", "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "OpLambda", "TFOpLambda",
      "TensorFlowOpLayer", "SlicingOpLambda", "PyFunc"}
@@ -28,7 +28,7 @@ _VALUES: Final = frozenset(
      "TensorShape", "dict", "list", "set", "slice", "tuple"}
 )  # fmt: skip
 _FILE_KEYS: Final = ("vocabulary", "vocabulary_path", "filepath", "file_path")
-_LEADS_OUT: Final = re.compile(r"^[/\\~]|^[A-Za-z]:|://|(^|[/\\])\.\.([/\\]|$)")
+_LEADS_OUT: Final = later(r"^[/\\~]|^[A-Za-z]:|://|(^|[/\\])\.\.([/\\]|$)")
 
 
 @cache

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 
 MAGIC: Final = b"tree\nversion=v"
 _MAX_COUNT: Final = 10_000_000
-_COUNTS: Final = re.compile(rb"(?m)^(num_class|num_tree_per_iteration|max_feature_idx|num_leaves|num_cat)=(.{0,100})")
-_FILES: Final = re.compile(
+_COUNTS: Final = later(rb"(?m)^(num_class|num_tree_per_iteration|max_feature_idx|num_leaves|num_cat)=(.{0,100})")
+_FILES: Final = later(
     rb"(?m)^\[(data|valid|input_model|output_model|output_result|initscore_filename|valid_data_initscores|machine_list_"
     rb"filename|forcedsplits_filename|forcedbins_filename|convert_model|parser_config_file): ?([^\]\n]{1,1000})"
 )

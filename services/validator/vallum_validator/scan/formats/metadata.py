@@ -5,12 +5,12 @@ The bill of materials takes them from there, with `value_of`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from vallum_validator.domain.findings import Finding
 from vallum_validator.scan.context import Context
+from vallum_validator.scan.expressions import later
 
 LICENCE: Final = "metadata.licence"
 BASE_MODEL: Final = "metadata.base-model"
@@ -26,7 +26,7 @@ _KEYS: Final[Mapping[str, str]] = {
 _WORDS: Final[Mapping[str, str]] = {LICENCE: "declares the licence: ", BASE_MODEL: "declares the base model: "}
 _MAX_VALUE: Final = 200
 _MAX_FRONT_MATTER: Final = 64 * 1024
-_LINE: Final = re.compile(r"^([A-Za-z_]+):[ \t]*(.*)$|^[ \t]*-[ \t]+(.+)$")
+_LINE: Final = later(r"^([A-Za-z_]+):[ \t]*(.*)$|^[ \t]*-[ \t]+(.+)$")
 
 
 def declare(metadata: Mapping[Any, Any], context: Context) -> None:

@@ -13,14 +13,15 @@ from typing import Any, Final
 
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.pickled.values import Grade
 
 _CALLED: Final = ("_target_", "()", "class_path")
 """Keys whose value is called: by hydra, by `logging.config`, by jsonargparse, which reads Lightning's files."""
 _PICKLED: Final = frozenset({"py/object", "py/type", "py/function", "py/class", "py/newobj", "py/reduce", "py/repr"})
 """Keys of jsonpickle that import, call or evaluate; the others are plain data. Source: jsonpickle, `tags.py`."""
-_DOTTED: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-_RUNS: Final = re.compile(
+_DOTTED: Final = later(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+_RUNS: Final = later(
     r"(?:os|posix|nt)\.(?:system|popen|startfile|exec[lv]\w*|spawn\w+|posix_spawnp?)|pty\.spawn|runpy\.run_\w+|"
     r"subprocess\.(?:Popen|run|call|check_call|check_output|getoutput|getstatusoutput)|"
     r"builtins\.(?:eval|exec|compile|__import__)|importlib\.(?:import_module|__import__)"
@@ -28,18 +29,18 @@ _RUNS: Final = re.compile(
 """What nobody names for the class of anything."""
 _CLASS_KEYS: Final = ("type", "class", "cls", "func", "fn", "function", "callable", "factory", "target")
 _KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
-_REPOSITORY: Final = re.compile(r"(?:\w+\|)?[\w.-]+/[\w.-]+(?:@[\w./-]+)?(?::\w+)?")
-_OWN_LIBRARY: Final = re.compile(r"(?:transformers|peft|diffusers|sentence_transformers)(?:\.\w+)*")
+_REPOSITORY: Final = later(r"(?:\w+\|)?[\w.-]+/[\w.-]+(?:@[\w./-]+)?(?::\w+)?")
+_OWN_LIBRARY: Final = later(r"(?:transformers|peft|diffusers|sentence_transformers)(?:\.\w+)*")
 _TEMPLATE_FILES: Final = ("template_path", "prefix_path", "suffix_path", "prompt_path", "example_prompt_path")
-_LEADS_OUT: Final = re.compile(r"[/\\~]|[A-Za-z]:|\w+://|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
+_LEADS_OUT: Final = later(r"[/\\~]|[A-Za-z]:|\w+://|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
 WORDS: Final = (
     *(b"_target_", b"class_path", b"loader_module", b"custom_imports", b"attn_implementation", b"constructor"),
     *(b"py/", b"__instance_type__", b"parent_library"),
 )
 KEYS: Final = (
-    re.compile(rb"\(\)(?:(?<=[\s'\"\[{,:?\-\x85\xa8\xa9\xbf]\(\))|(?<=\A\(\)))"),
-    re.compile(rb"target['\"]?\s{0,9}:\s{0,9}['\"]?[A-Za-z_]\w{0,50}(?:\.\w{1,50}){1,9}['\"]?\s{0,9}(?:[\r\n,}#]|\Z)"),
-    re.compile(rb":\s{1,9}['\"]?(?:%b)['\"]?\s{0,9}(?:[\r\n,}#]|\Z)" % _RUNS.pattern.encode()),
+    later(rb"\(\)(?:(?<=[\s'\"\[{,:?\-\x85\xa8\xa9\xbf]\(\))|(?<=\A\(\)))"),
+    later(rb"target['\"]?\s{0,9}:\s{0,9}['\"]?[A-Za-z_]\w{0,50}(?:\.\w{1,50}){1,9}['\"]?\s{0,9}(?:[\r\n,}#]|\Z)"),
+    later(rb":\s{1,9}['\"]?(?:%b)['\"]?\s{0,9}(?:[\r\n,}#]|\Z)" % _RUNS.pattern.encode()),
 )
 """What text holds, as it is or escaped, if anything here applies to it."""
 _JUDGED: Final = frozenset(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.pickled.judge import Judge
 from vallum_validator.scan.pickled.streams import follow
 from vallum_validator.scan.reader import Reader
@@ -17,7 +17,7 @@ from vallum_validator.scan.reader import Reader
 MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 64 * 1024
 _MAX_EMPTY: Final = 1_000_000
-_DTYPE: Final = re.compile(r"[<>|=]?([?biufcmMSUVOT])([0-9]{0,9})(\[.{1,20}\])?$")
+_DTYPE: Final = later(r"[<>|=]?([?biufcmMSUVOT])([0-9]{0,9})(\[.{1,20}\])?$")
 _OBJECTS: Final = frozenset({"object", "object_"})
 """What else numpy reads as `O`, and never writes."""
 

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 
 FRAGMENTS: Final = frozenset(
     {"a", "abbr", "audio", "b", "big", "blockquote", "br", "center", "code", "dd", "del", "details", "div", "dl", "dt",
@@ -15,21 +16,21 @@ FRAGMENTS: Final = frozenset(
      "u", "ul", "video"}
 )  # fmt: skip
 """With which Markdown begins where it begins with HTML."""
-_PAGE: Final = re.compile(
+_PAGE: Final = later(
     rb"(?:\s++|(?s:<!--.*?-->))*+<(?:!doctype\s+html\b|(?:html|head|body|script)(?=[\s>/]))", re.IGNORECASE
 )
-_SHOWN_AS_TEXT: Final = re.compile(
+_SHOWN_AS_TEXT: Final = later(
     r"(?ms)^[ \t]*+(```|~~~).*?(?:^[ \t]*+\1|\Z)|(?<!`)(`{1,8})(?!`)[^\n]{1,200}?(?<!`)\2(?!`)|<!--.*?(?:-->|\Z)"
 )
 """Code and comments. What begins and does not end runs to the end, and so costs no second look."""
 _LOOKED_AT: Final = 4 * 1024**2
-HANDLER: Final = re.compile(r"on[a-z]{3,30}", re.IGNORECASE)
+HANDLER: Final = later(r"on[a-z]{3,30}", re.IGNORECASE)
 """The name of an attribute that is a script."""
-SCRIPT_ADDRESS: Final = re.compile(
+SCRIPT_ADDRESS: Final = later(
     r"[\x00-\x20]*(?:j\s*a\s*v\s*a|v\s*b)\s*s\s*c\s*r\s*i\s*p\s*t\s*:|[\x00-\x20]*data:text/html", re.IGNORECASE
 )
 """An address that is a script; browsers drop line ends and tabs in it."""
-_ACTIVE: Final = re.compile(
+_ACTIVE: Final = later(
     r"<(?:script|object|embed|applet)(?=[\s>/])"
     r"|<[a-z][\w:-]*+(?:[\s/]++(?!on)[\w:.-]++(?:\s*=\s*(?:\"[^\"]{0,2000}\"|'[^']{0,2000}'|[^\s\"'>]++))?)*+"
     r"[\s/]++on[a-z]{3,30}\s{0,9}=(?=\s{0,9}[\"'\w])"

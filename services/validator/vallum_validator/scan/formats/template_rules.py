@@ -7,7 +7,6 @@ methods are those that published templates use.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vallum_validator.scan.context import shown
+from vallum_validator.scan.expressions import later
 
 _MAX_NODES: Final = 50_000
 _MAX_REPEAT: Final = 10_000
@@ -71,9 +71,9 @@ _ACTS: Final = frozenset(
 """What a template calls only when it has reached Python."""
 _PYTHON: Final = frozenset({"lipsum", "cycler", "joiner"})
 """Names that stand for a function and classes of Python, in which there is nothing to look up by a name."""
-_PIECE: Final = re.compile(r"^_+$|^_[^_]|__|[^_]_$")
-_DUNDER: Final = re.compile(r"__\w+__|^__\w|\w__$")
-_PATH: Final = re.compile(r"\s*(?:[\w\[\]]+\.)*__\w+__(?:\.[\w\[\]]+)*\s*")
+_PIECE: Final = later(r"^_+$|^_[^_]|__|[^_]_$")
+_DUNDER: Final = later(r"__\w+__|^__\w|\w__$")
+_PATH: Final = later(r"\s*(?:[\w\[\]]+\.)*__\w+__(?:\.[\w\[\]]+)*\s*")
 """One internal name, or a path over one, as `groupby` and `map` follow it."""
 _PICKS: Final = frozenset(
     {"count", "d", "default", "dictsort", "first", "int", "items", "last", "length", "list", "lower", "sort", "string",

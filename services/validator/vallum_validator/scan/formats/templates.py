@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 
 if TYPE_CHECKING:
     from jinja2 import nodes  # only where a template is: Jinja takes longer to import than most scans take
@@ -23,21 +24,21 @@ _MAX_SEARCHED: Final = 1024**2
 _MAX_BLOCKS: Final = 20_000
 """Bounds of text that is searched as a template: most of it stands outside its blocks."""
 _BRACKETS: Final = (("{{", "}}"), ("{%", "%}"))
-_ESCAPE: Final = re.compile(
+_ESCAPE: Final = later(
     r"__\w+|\.\s*_\w+|\[\s*['\"]_|\b(?:subclasses|mro|globals|builtins|getattr|import_module|popen|os\s*\.|sys\s*\.|"
     r"subprocess|func_globals|gi_frame|cr_frame|f_globals)\b"
 )
 
 
-_SPELLED: Final = re.compile(
+_SPELLED: Final = later(
     r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|(N\{LOW LINE\}))", re.IGNORECASE
 )
 """How a character is written in a text of Jinja, which is one of Python."""
-_REACHES: Final = re.compile(
+_REACHES: Final = later(
     r"__|\[|\\|\b(?:attr|attribute|first|format|groupby|join|last|map|max|min|random|reject|select|sort|sum|unique)\b"
 )
 """Without any of these no name is looked up but those that are written."""
-_PLAIN_LOOKUP: Final = re.compile(r"\[\s*(?:'[A-Za-z]\w*'|\"[A-Za-z]\w*\"|-?\d+)\s*\]")
+_PLAIN_LOOKUP: Final = later(r"\[\s*(?:'[A-Za-z]\w*'|\"[A-Za-z]\w*\"|-?\d+)\s*\]")
 
 
 def has_blocks(text: str) -> bool:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.protobuf import LENGTH, Field, fields
 
 _OPENS: Final[Mapping[str, int]] = {"RestoreV2": 1, "SaveV2": 1, "MergeV2Checkpoints": 2}
@@ -19,7 +20,7 @@ _PASSES_ON: Final = frozenset(
      "Reshape", "Select", "SelectV2", "ShardedFilename", "StringFormat", "StringJoin", "StringStrip"}
 )  # fmt: skip
 """Operators that make a path from other texts."""
-_LEADS_OUT: Final = re.compile(r"[/\\~]|[A-Za-z]:|\w+://|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
+_LEADS_OUT: Final = later(r"[/\\~]|[A-Za-z]:|\w+://|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
 _ASSET_NAME, _NAME, _OPERATOR, _INPUT, _ATTRIBUTE = 2, 1, 2, 3, 5
 _TENSOR, _TEXTS = 8, 8
 _MAX_TEXT: Final = 4096

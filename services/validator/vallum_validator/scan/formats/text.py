@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import shown
+from vallum_validator.scan.expressions import later
 
 _MAX_JSON: Final = 128 * 1024**2
 _BLOCK: Final = 1024**2
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
-_CONTROL_CHARACTER: Final = re.compile(str(_CONTROL.pattern, "ascii"))
-_DECLARED: Final = re.compile(
+_CONTROL: Final = later(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROL_CHARACTER: Final = later(str(_CONTROL.pattern, "ascii"))
+_DECLARED: Final = later(
     rb"<\?xml\s[^>]{0,200}\bencoding\s*=\s*[\"'](iso-8859-\d{1,2}|windows-125\d)[\"']", re.IGNORECASE
 )
 """XML in one byte for each character, all of which have ASCII in the place of ASCII."""

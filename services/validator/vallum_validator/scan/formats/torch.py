@@ -10,6 +10,7 @@ from vallum_common.errors import Invalid
 from vallum_validator.scan import allowlist, secrets
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.text import is_text
 from vallum_validator.scan.pickled.judge import Judge, Reading
 from vallum_validator.scan.pickled.streams import follow
@@ -17,14 +18,14 @@ from vallum_validator.scan.pickled.values import Global
 from vallum_validator.scan.reader import Reader
 
 LEGACY_MAGIC: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-_PLAIN: Final = re.compile(rb"[\w.+-]{0,128}\s?")
-_PLAIN_MEMBER: Final = re.compile(
+_PLAIN: Final = later(rb"[\w.+-]{0,128}\s?")
+_PLAIN_MEMBER: Final = later(
     r"(version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|\.data/version)$"
 )
-_STORAGE: Final = re.compile(r"(data|constants|tensors|traced_inputs|weights)/[\w.]+$")
-_CODE: Final = re.compile(r"code/.*\.py$")
+_STORAGE: Final = later(r"(data|constants|tensors|traced_inputs|weights)/[\w.]+$")
+_CODE: Final = later(r"code/.*\.py$")
 _DEBUG: Final = ".debug_pkl"
-_NO_CODE: Final = re.compile(
+_NO_CODE: Final = later(
     rb'"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?|"(?:[^"\\\n]|\\.)*+"?|'
     rb"'''(?:[^'\\]|\\.|'(?!''))*+(?:''')?|'(?:[^'\\\n]|\\.)*+'?|#[^\n]*+",
     re.DOTALL,
@@ -33,8 +34,8 @@ _NO_CODE: Final = re.compile(
 Source: pytorch, torch/csrc/jit/frontend/lexer.h."""
 _DOT: Final = rb"[\s\\]*+\.[\s\\]*+"
 """As the lexer takes it: with space and joined lines on both sides."""
-_FILE_OPERATOR: Final = re.compile(rb"\b(?:torch|aten)%b(?:save|load|from_file|_load|open)\b" % _DOT)
-_FOREIGN_OPERATOR: Final = re.compile(
+_FILE_OPERATOR: Final = later(rb"\b(?:torch|aten)%b(?:save|load|from_file|_load|open)\b" % _DOT)
+_FOREIGN_OPERATOR: Final = later(
     rb"\bops%b(?!(?:prim|aten|quantized|_quantized|prepacked|profiler)%b)[\w.]+|"
     rb"\b__torch__%btorch%bclasses%b(?!(?:quantized|xnnpack|mkldnn)%b)[\w.]+|"
     rb"(?<![\w.])(?:torch|ops|aten)\b(?![\s\\]*+[.:=])" % (_DOT, _DOT, _DOT, _DOT, _DOT, _DOT)
@@ -114,7 +115,7 @@ def _script(content: memoryview, context: Context) -> None:
             context.report(f"torch.operator-{rule}", f"TorchScript calls {shown(found[0])}", found.start())
 
 
-_KEY: Final = re.compile(rb"X[\x01-\xff]\x00\x00\x00([0-9]+)")
+_KEY: Final = later(rb"X[\x01-\xff]\x00\x00\x00([0-9]+)")
 """A key as protocol 2 writes it."""
 
 

@@ -14,13 +14,14 @@ from xml.parsers import expat
 
 from vallum_common.errors import Exhausted, Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.pages import FRAGMENTS, inspect_fragment, inspect_page, is_page, runs_script
 from vallum_validator.scan.formats.xml_kinds import INCLUSION, NAMES_GADGET, Judge, is_known_root
 
-_FIRST: Final = re.compile(rb"\s*+<[A-Za-z_:!?\x80-\xff]")
-_SKIPPED: Final = re.compile(rb"(?:\s++|(?s:<!--.*?-->))*+")
-_DECLARES: Final = re.compile(rb"<(?:\?[A-Za-z_:\x80-\xff]|!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION|\[|--))")
-_NAME: Final = re.compile(rb"<([\w.:\x80-\xff-]++)")
+_FIRST: Final = later(rb"\s*+<[A-Za-z_:!?\x80-\xff]")
+_SKIPPED: Final = later(rb"(?:\s++|(?s:<!--.*?-->))*+")
+_DECLARES: Final = later(rb"<(?:\?[A-Za-z_:\x80-\xff]|!(?:DOCTYPE|ENTITY|ELEMENT|ATTLIST|NOTATION|\[|--))")
+_NAME: Final = later(rb"<([\w.:\x80-\xff-]++)")
 _PIECE: Final = 64 * 1024
 _MAX_TOKEN: Final = 1024**2
 """Bytes of one tag or comment: expat begins a token anew with every piece (CVE-2023-52425)."""
@@ -28,12 +29,10 @@ _MAX_DEPTH: Final = 2_000
 _MAX_ATTRIBUTES: Final = 1_000
 _MAX_ELEMENTS: Final = 50_000_000
 _MAX_DECLARATIONS: Final = 1_000
-_ENCODINGS: Final = re.compile(
-    r"(?:utf-?8|utf-?16(?:le|be)?|(?:us-)?ascii|iso-8859-\d{1,2}|windows-125\d)\Z", re.IGNORECASE
-)
+_ENCODINGS: Final = later(r"(?:utf-?8|utf-?16(?:le|be)?|(?:us-)?ascii|iso-8859-\d{1,2}|windows-125\d)\Z", re.IGNORECASE)
 """In which ASCII is ASCII. In UTF-7 or EBCDIC a declaration does not look like one."""
-_PUBLISHED: Final = re.compile(r"-//(?:W3C|Apple(?: Computer)?|SPRING)//DTD [\w .+/-]{1,80}\Z")
-_PUBLISHERS: Final = re.compile(r"https?://www\.(?:w3\.org|apple\.com|springframework\.org)/[\w./-]{1,100}\Z")
+_PUBLISHED: Final = later(r"-//(?:W3C|Apple(?: Computer)?|SPRING)//DTD [\w .+/-]{1,80}\Z")
+_PUBLISHERS: Final = later(r"https?://www\.(?:w3\.org|apple\.com|springframework\.org)/[\w./-]{1,100}\Z")
 _HARMLESS_INSTRUCTIONS: Final = frozenset({"xpacket", "xml-model"})
 """What drawing programs and editors leave: the frame of XMP metadata, the schema of a document."""
 

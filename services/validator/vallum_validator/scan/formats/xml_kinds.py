@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.pages import HANDLER, SCRIPT_ADDRESS
 
-_PMML: Final = re.compile(r"(?:https?://www\.dmg\.org/(?:PMML|v)[\w./-]{1,40})?\Z")
+_PMML: Final = later(r"(?:https?://www\.dmg\.org/(?:PMML|v)[\w./-]{1,40})?\Z")
 _SVG: Final = frozenset({"", "http://www.w3.org/2000/svg"})
 _DECODED: Final = frozenset(
     {"java", "object", "void", "new", "array", "class", "string", "method", "property", "field", "var", "null", "char",
@@ -33,15 +34,15 @@ _SHAPES: Final = {
     "html": "a web page, not a model",
 }
 _HONEST: Final = frozenset({"PMML", "net", "svg", "opencv_storage"})
-_PROGRAMS: Final = re.compile(
+_PROGRAMS: Final = later(
     r"https?://xml\.apache\.org/(?:xalan|xslt)|xalan://|https?://(?:saxon\.sf\.net|icl\.com/saxon)|https?://php\.net/xsl|"
     r"https?://www\.oracle\.com/XSL/Transform/java|https?://exslt\.org/(?:functions|dynamic)|java:|"
     r"clr-namespace:System\.(?:Diagnostics|IO|Management|Reflection)"
 )
 """Namespaces through which a stylesheet or XAML calls code."""
-INCLUSION: Final = re.compile(r"https?://www\.w3\.org/200[13]/XInclude\Z")
+INCLUSION: Final = later(r"https?://www\.w3\.org/200[13]/XInclude\Z")
 """The namespace of what has other documents put in its place."""
-_JAVA_CLASS: Final = re.compile(r"[a-z][\w-]*(?:\.[\w$-]+){1,20}\Z")
+_JAVA_CLASS: Final = later(r"[a-z][\w-]*(?:\.[\w$-]+){1,20}\Z")
 _GADGET: Final = (
     r"java\.lang\.(?:ProcessBuilder|Runtime|Process|ClassLoader|Thread)|java\.beans\.EventHandler|java\.net\.URL\w*|"
     r"java\.util\.(?:ServiceLoader|PriorityQueue)|java\.rmi\.|java\.security\.|javax?\.(?:script|naming|management|imageio)"
@@ -51,16 +52,16 @@ _GADGET: Final = (
     r"ObjectDataProvider|System\.Diagnostics\.Process|ExpandedWrapper|WindowsIdentity"
 )
 """Classes that run what they are given. Source: XStream's own security page; mbechler/marshalsec; ysoserial(.net)."""
-_RUNS: Final = re.compile(rf"(?:[\w-]+:)?(?:{_GADGET})")
-NAMES_GADGET: Final = re.compile(
+_RUNS: Final = later(rf"(?:[\w-]+:)?(?:{_GADGET})")
+NAMES_GADGET: Final = later(
     rf"<(?:{_GADGET})|<dynamic-proxy[\s>]|[\"'](?:{_GADGET})|\bclass\s?=\s?[\"'][a-z]\w*\.\w".encode()
 )
 """In text that is no whole XML: a loader that reads as it goes has run it before the text breaks off."""
-_EXPRESSION: Final = re.compile(r"#\{.*\bT\s*\(", re.DOTALL)
-_OPERATORS: Final = re.compile(r"(?:opset\d{1,2}|type_relaxed_opset|ie_internal_opset|experimental)\Z")
+_EXPRESSION: Final = later(r"#\{.*\bT\s*\(", re.DOTALL)
+_OPERATORS: Final = later(r"(?:opset\d{1,2}|type_relaxed_opset|ie_internal_opset|experimental)\Z")
 """Of OpenVINO itself; any other set comes from a library that is loaded beside the model."""
 _ACTIVE: Final = frozenset({"script", "handler", "iframe", "embed", "object", "applet"})
-_EXTENSION_SCRIPT: Final = re.compile(r"script|groovy|beanshell", re.IGNORECASE)
+_EXTENSION_SCRIPT: Final = later(r"script|groovy|beanshell", re.IGNORECASE)
 _LOOKED_AT_IN_PMML: Final = frozenset({"Apply", "DefineFunction", "Extension", "script", "Script", "SCRIPT"})
 _MAX_NAMES: Final = 100_000
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from vallum_common.errors import Exhausted
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.configs import KEYS, WORDS, inspect_config
 from vallum_validator.scan.formats.named_code import inspect_target
 from vallum_validator.scan.formats.yaml_tags import builds, called, is_plain, written
@@ -34,36 +35,36 @@ _PIECE: Final = 4 * 1024**2
 _OVERLAP: Final = 64
 _NEAR_END: Final = 4096
 
-_TAG: Final = re.compile(rb"!(?:(?<=[\s\[{,:?\-\x85\xa8\xa9\xbf]!)|(?<=\A!))[^\s]")
+_TAG: Final = later(rb"!(?:(?<=[\s\[{,:?\-\x85\xa8\xa9\xbf]!)|(?<=\A!))[^\s]")
 """Where a tag may begin: after white space, an indicator, or the last byte of a mark or line break beyond ASCII."""
-_ESCAPE: Final = re.compile(rb"\\(?:[xX][0-7]|u00[0-7]|U000000[0-7]|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])")
+_ESCAPE: Final = later(rb"\\(?:[xX][0-7]|u00[0-7]|U000000[0-7]|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])")
 """An escape that spells a letter of ASCII, or joins two lines."""
 _ODD_BREAK: Final = rb"(?:\xc2\x85|\xe2\x80[\xa8\xa9])"
-_MARKER: Final = re.compile(
+_MARKER: Final = later(
     rb"(?:---|\.\.\.)(?=[ \t\r\n]|%b|\Z)(?:(?<=[\r\n]...)|(?<=\xc2\x85...)|(?<=\xe2\x80[\xa8\xa9]...))" % _ODD_BREAK
 )
-_HANDLE_LINE: Final = re.compile(rb"%TAG[ \t](?:(?<=[\r\n].....)|(?<=\xc2\x85.....)|(?<=\xe2\x80[\xa8\xa9].....))")
+_HANDLE_LINE: Final = later(rb"%TAG[ \t](?:(?<=[\r\n].....)|(?<=\xc2\x85.....)|(?<=\xe2\x80[\xa8\xa9].....))")
 _BETWEEN: Final = rb"(?:\s|%b|#(?:[^\r\n\xc2\xe2]|(?!%b)[\xc2\xe2])*+)*+" % (_ODD_BREAK, _ODD_BREAK)
 """White space and comments."""
-_DIRECTIVE: Final = re.compile(rb"(?:---|\.\.\.)?%b%%" % _BETWEEN)
-_FIRST_LINE: Final = re.compile(rb"(?:---(?=\s|%b))?%b([^\r\n]*+)" % (_ODD_BREAK, _BETWEEN))
-_PLAIN: Final = re.compile(rb"(?!\xef\xbb\xbf|[\-?:,\[\]{}#&*!|>'\"%%@`])(?!.*:(?:\s|%b|\Z))" % _ODD_BREAK, re.DOTALL)
+_DIRECTIVE: Final = later(rb"(?:---|\.\.\.)?%b%%" % _BETWEEN)
+_FIRST_LINE: Final = later(rb"(?:---(?=\s|%b))?%b([^\r\n]*+)" % (_ODD_BREAK, _BETWEEN))
+_PLAIN: Final = later(rb"(?!\xef\xbb\xbf|[\-?:,\[\]{}#&*!|>'\"%%@`])(?!.*:(?:\s|%b|\Z))" % _ODD_BREAK, re.DOTALL)
 """A first line that makes the document one plain scalar, however long: it holds no key and no tag."""
 _MARK: Final = "\ufeff"
 _BLANKS: Final = str.maketrans(f"\t{_MARK}", "  ")
-_VERSION: Final = re.compile("^%(?=YAML)", re.MULTILINE)
+_VERSION: Final = later("^%(?=YAML)", re.MULTILINE)
 """What libyaml passes over where PyYAML's parser in Python stops: tabs, the mark of an encoding inside the text, and
 what stands behind a version."""
 
-_HANDLE: Final = re.compile(rb"%TAG[ \t]+[^\r\n]{1,200}")
-_TARGET: Final = re.compile(
+_HANDLE: Final = later(rb"%TAG[ \t]+[^\r\n]{1,200}")
+_TARGET: Final = later(
     rb"(?m)(?:^|[\r\[{,]|%b)[ \t\-?\[{,]*+(?:[&!]\S*+[ \t]++)*+['\"]?_target_['\"]?\s*+:[ \t]*+"
     rb"(?:[&!]\S*+[ \t]++)*+['\"]?([\w.]*)" % _ODD_BREAK
 )
-_REMOTE: Final = re.compile(
+_REMOTE: Final = later(
     rb"(?mi)^[ \t\-{,]*+['\"]?(trust_remote_code['\"]?[ \t]*:[ \t]*['\"]?(?:true|yes|on)|auto_map['\"]?[ \t]*:)"
 )
-_NODE: Final = re.compile(rb"(?:(?<=[\s\[,{:-])|^)([&*])([\w-]+)")
+_NODE: Final = later(rb"(?:(?<=[\s\[,{:-])|^)([&*])([\w-]+)")
 _MAX_EXPANDED: Final = 100_000
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
+
+from vallum_validator.scan.expressions import later
 
 _CORE: Final = frozenset(
     {"!", *(f"tag:yaml.org,2002:{name}" for name in (
@@ -15,19 +16,19 @@ _CORE: Final = frozenset(
     ))}
 )  # fmt: skip
 """Source: YAML 1.2.2, chapter 10, and the type repository of YAML 1.1."""
-_NO_TYPE: Final = re.compile(r"(?:!|tag:yaml\.org,2002:)[^\w/:<%]")
+_NO_TYPE: Final = later(r"(?:!|tag:yaml\.org,2002:)[^\w/:<%]")
 """`![a](b)` is an image in Markdown, `!=` a comparison, `!!!` a shout: no application has a type of that name."""
 _OTHER_FAMILIES: Final = (
     *("ruby/", "perl/", "php/", "js/function", "java.", "javax.", "com.sun.", "com.mchange."),
     *(f"org.{name}." for name in ("springframework", "apache", "codehaus", "hibernate")),
 )
 """What the gadgets of other languages' loaders begin with."""
-_BUILDS: Final = re.compile(
+_BUILDS: Final = later(
     r"(?:!|2002:)(?:python/(?!(?:none|bool|str|unicode|bytes|int|long|float|complex|list|tuple|dict)(?![\w/:.]))|"
     + "|".join(map(re.escape, _OTHER_FAMILIES))
     + ")"
 )
-_CALLS: Final = re.compile(r"!(?:new|apply|name|module|call):([\w.]+)")
+_CALLS: Final = later(r"!(?:new|apply|name|module|call):([\w.]+)")
 """HyperPyYAML, in which SpeechBrain's models are written."""
 
 
@@ -38,14 +39,11 @@ def _spelled(*words: str) -> bytes:
     )
 
 
-@functools.cache
-def _written() -> re.Pattern[bytes]:
-    """Compiled when text is first seen: it takes longer than anything else at the start of a scan."""
-    families = _spelled("python/", *_OTHER_FAMILIES)
-    return re.compile(
-        rb"(?:!(?:[\w-]{0,50}!)?(?:%b|(?:new|apply|name|module|call):)|(?:!<[^\s>]{0,80}?)?%b%b)[^\s,\[\]{}>]{0,300}"
-        % (families, _spelled("2002:"), families)
-    )
+_FAMILIES: Final = _spelled("python/", *_OTHER_FAMILIES)
+_WRITTEN: Final = later(
+    rb"(?:!(?:[\w-]{0,50}!)?(?:%b|(?:new|apply|name|module|call):)|(?:!<[^\s>]{0,80}?)?%b%b)[^\s,\[\]{}>]{0,300}"
+    % (_FAMILIES, _spelled("2002:"), _FAMILIES)
+)
 
 
 def is_plain(tag: str) -> bool:
@@ -66,7 +64,7 @@ def called(tag: str) -> tuple[str, str] | None:
 
 def written(data: memoryview) -> Iterator[tuple[str, int]]:
     """Tags that build or call something, as they stand in the bytes, whatever is around them, with their offsets."""
-    for found in _written().finditer(data):
+    for found in _WRITTEN.finditer(data):
         tag = unquote(str(found[0], "utf-8", "replace"))
         if builds(tag) or called(tag):
             yield tag, found.start()
