@@ -35,37 +35,36 @@ def search_l2(plain: Plain, origins: Origins, means: Means) -> Nearest:
     Raises:
         PredictionFailed: the model gave no answer that can be trusted.
     """
-    best, distance, spent = start(plain, origins, means, 2.0)
-    walk = _Walk(best.copy(), distance.copy(), np.zeros(len(best), dtype=np.intp))
+    best, distance, begun = start(plain, origins, means, 2.0)
+    walk = _Walk(best.copy(), distance.copy(), np.zeros(len(best), dtype=np.intp), np.full(len(best), begun))
     active = np.flatnonzero(np.isfinite(distance) & (distance > 0))
-    legs = max(1, round((means.queries - spent) / _LEG))
-    length = (means.queries - spent) / legs
-    for leg in range(legs):
+    legs = max(1, round((means.queries - begun) / _LEG))
+    for due in np.linspace(begun, means.queries, legs + 1)[1:]:
         before = walk.distance.copy()
-        for steps in np.unique(walk.steps[active]):
-            alike = active[walk.steps[active] == steps]
-            cost = spent if leg and not steps else 0
-            _go_on(plain, origins, walk, alike, queries=length - cost, rng=means.rng)
+        for alike in [active[walk.steps[active] == steps] for steps in np.unique(walk.steps[active])]:
+            _go_on(plain, origins, walk, alike, queries=due - walk.spent[alike].max(), rng=means.rng)
         better = walk.distance < distance
         best[better], distance[better] = walk.points[better], walk.distance[better]
-        if leg + 1 < legs:
+        if due + begun < means.queries:
             _begin_anew(plain, origins, walk, active[walk.distance[active] > _GAIN * before[active]], means)
     return Nearest(best, np.where(np.isfinite(distance), distance, np.nan))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Walk:
-    """Where the walk of each row is, how far from the row, and how many steps it has taken."""
+    """Where the walk of each row is, how far from the row, how many steps it has taken, and the queries of all walks."""
 
     points: Matrix
     distance: Matrix
     steps: NDArray[np.intp]
+    spent: NDArray[np.intp]
 
 
 def _begin_anew(plain: Plain, origins: Origins, walk: _Walk, rows: NDArray[np.intp], means: Means) -> None:
     if not len(rows):
         return
-    points, distance, _ = start(plain, origins.at(rows), means, 2.0, among=_AMONG)
+    points, distance, cost = start(plain, origins.at(rows), means, 2.0, among=_AMONG)
+    walk.spent[rows] += cost
     found = np.isfinite(distance)
     walk.points[rows[found]], walk.distance[rows[found]], walk.steps[rows[found]] = points[found], distance[found], 0
 
@@ -93,6 +92,7 @@ def _go_on(
             walk.points[rows[better]], walk.distance[rows[better]] = points[better], length[better]
             spent += cost
         walk.steps[rows] += 1
+    walk.spent[rows] += spent
 
 
 def _pull_back(plain: Plain, origins: Origins, best: Matrix, *, rng: np.random.Generator) -> tuple[Matrix, int]:
