@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	@$(PY) -m compileall -q -j 0 -x /tests/ $(PACKAGES)
 	@touch $(STAMP)
 
-demo: setup      ## three bundles through the whole life, on real data; leaves nothing running
+demo: setup      ## four submissions through the whole life, on real data; leaves nothing running
 	@$(PY) examples/demo.py
 
 test: setup      ## every test this machine can run; names what it could not run
@@ -53,7 +53,7 @@ allowlists: setup ## allow-lists from the wheels in WHEELS=folder, signed with K
 	@$(PY) -m vallum_validator.scan.allowlist index --version $$(date -u +%F)
 	@$(PY) -m vallum_validator.scan.allowlist sign --key $(KEY)
 
-bench: setup     ## every number in the README
+bench: setup     ## every number in the READMEs that a script of bench/ measures
 	@for f in bench/[!_]*.py; do $(PY) $$f || exit; done
 
 clean:           ## remove .venv and what the tools left

@@ -202,13 +202,17 @@ async def test_call_that_is_cut_off_is_unavailable(address: str) -> None:
 
 
 async def test_task_that_is_cancelled_in_a_call_stays_cancelled() -> None:
+    begun = asyncio.Event()
+
     async def call_forever() -> None:
         async with connect("127.0.0.1:1", lambda: "") as channel:
             with peer_errors("registry"):
-                await channel.unary_unary("/x/y")(b"", wait_for_ready=True)
+                call = channel.unary_unary("/x/y")(b"", wait_for_ready=True)
+                begun.set()
+                await call
 
     task = asyncio.create_task(call_forever())
-    await asyncio.sleep(0.05)
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -52,7 +52,7 @@ def search_l2(plain: Plain, origins: Origins, means: Means) -> Nearest:
 
 @dataclass(slots=True)
 class _Walk:
-    """Where the walk of each row is, how far from the row, how many steps it has taken, and the queries of all walks."""
+    """Where the walk of each row is, how far from the row, its steps, and the queries of this walk and those before."""
 
     points: Matrix
     distance: Matrix

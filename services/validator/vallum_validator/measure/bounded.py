@@ -134,7 +134,7 @@ def _without_lists(judged: Mapping[str, Detail]) -> Mapping[str, Detail]:
 
 
 def _entries(detail: Detail) -> int:
-    return len(detail) if isinstance(detail, list | tuple) else 1
+    return len(detail) if isinstance(detail, list | tuple | Mapping) else 1
 
 
 def bounded_signature(signature: SignatureReport) -> SignatureReport:
