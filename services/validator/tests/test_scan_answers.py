@@ -60,9 +60,9 @@ MAKES_TTEST = Call("builtins:getattr", Name("scipy.stats._stats_py:TtestResultBa
 TTEST = (Name("scipy.stats._stats_py:TtestResult"), 0.5, 0.1)
 
 
-def later_called(*given: Any) -> Result:
+def later_called(*given: Any, named: Any = None) -> Result:
     """A call without arguments of a partial function, as protocol 2 writes a constructor with keywords."""
-    maker = built(Call("functools:partial", MAKES_TTEST), (MAKES_TTEST, (TTEST[0], *given), {"df": 3}, None))
+    maker = built(Call("functools:partial", MAKES_TTEST), (MAKES_TTEST, (TTEST[0], *given), named or {"df": 3}, None))
     return Result(maker)
 
 
@@ -149,6 +149,10 @@ HELD_BY_PARTIALS: dict[str, Any] = {
         Call("functools:partial", Name("pandas:Interval"), counting(PAYLOAD))
     ),
     "result that is given what answers": later_called(counting(PAYLOAD), 0.1),
+    "result that is given by name what answers": later_called(1.0, 0.1, named={"df": counting(PAYLOAD)}),
+    "result that is given so in a dict of another kind": later_called(
+        1.0, 0.1, named=Raw(push(Call("collections:OrderedDict")) + push("df") + push(counting(PAYLOAD)) + b"s")
+    ),
 }
 
 

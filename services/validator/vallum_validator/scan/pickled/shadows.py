@@ -47,7 +47,7 @@ def call_of_partial(target: Instance, arguments: Any) -> tuple[Global, tuple[Any
         case None, (function, *kept):
             given = (*kept, *arguments)
         case (function, tuple(kept), keywords, _), _:
-            given = (*kept, *arguments, *([keywords] if isinstance(keywords, Container) else []))
+            given = (*kept, *arguments, *([] if keywords is None else [keywords]))
         case _:
             return None
     if type(function) is Global and function.grade is Grade.CALLABLE and rule_for(function.path) is None:
