@@ -14,6 +14,8 @@ class _Later:
         self._source = (pattern, flags)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what copies and pickles ask for, of an object that has no source yet
+            raise AttributeError(name)
         value = getattr(re.compile(*self._source), name)  # `re` keeps what it has compiled
         setattr(self, name, value)
         return value

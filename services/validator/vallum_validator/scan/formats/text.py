@@ -14,8 +14,9 @@ from vallum_validator.scan.expressions import later
 
 _MAX_JSON: Final = 128 * 1024**2
 _BLOCK: Final = 1024**2
-_CONTROL: Final = later(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
-_CONTROL_CHARACTER: Final = later(str(_CONTROL.pattern, "ascii"))
+_CONTROLS: Final = r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]"
+_CONTROL: Final = later(_CONTROLS.encode())
+_CONTROL_CHARACTER: Final = later(_CONTROLS)
 _DECLARED: Final = later(
     rb"<\?xml\s[^>]{0,200}\bencoding\s*=\s*[\"'](iso-8859-\d{1,2}|windows-125\d)[\"']", re.IGNORECASE
 )
