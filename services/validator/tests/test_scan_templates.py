@@ -169,6 +169,13 @@ def test_way_to_internals_is_malicious_wherever_a_template_may_stand(template: s
     assert scan_file(tmp_path / place).verdict is ScanVerdict.MALICIOUS
 
 
+def test_offset_of_an_escape_is_one_of_the_text_of_the_file(tmp_path: Path) -> None:
+    for text, offset in (("Words {{ x.__class__ }}", 10), ("\\x41 {{ x.__class__ }} ```{% x", None)):
+        (tmp_path / "a.md").write_text(text)
+        found = [one.offset for one in scan_file(tmp_path / "a.md").findings if "uses" in one.message]
+        assert found == [offset]
+
+
 @pytest.mark.parametrize("template", COMPUTED)
 def test_name_that_is_put_together_is_not_clean_wherever_it_stands(template: str, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"system_prompt": template}))

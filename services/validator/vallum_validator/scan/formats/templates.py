@@ -75,7 +75,8 @@ def search_template(text: str, context: Context) -> None:
         while start >= 0 and (end := plain.find(closing, start)) >= 0:
             escape = _ESCAPE.search(plain, start, end)
             if escape:
-                context.report("template.escape", f"the template uses {shown(escape[0])}", escape.start())
+                offset = escape.start() if plain == text else None  # what is spelled out is shorter than the text
+                context.report("template.escape", f"the template uses {shown(escape[0])}", offset)
             start = plain.find(opening, end)
     blocks = sum(text.count(opening) for opening, _ in _BRACKETS)
     if blocks <= _MAX_BLOCKS and len(text) <= _MAX_SEARCHED and _REACHES.search(_PLAIN_LOOKUP.sub("", text)):
