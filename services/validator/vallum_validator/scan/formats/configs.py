@@ -11,7 +11,7 @@ from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats import named_code
 from vallum_validator.scan.formats.keras import inspect_node, is_keras, is_node
 from vallum_validator.scan.formats.metadata import declare
-from vallum_validator.scan.formats.named_code import inspect_named
+from vallum_validator.scan.formats.named_code import inspect_external, inspect_named
 from vallum_validator.scan.formats.templates import has_blocks, inspect_template, search_template
 
 _REMOTE: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "custom_pipeline"})
@@ -40,6 +40,7 @@ WORDS: Final = (
     *named_code.WORDS,
 )
 KEYS: Final = (*named_code.KEYS, later(rb"gA[I-X](?<![A-Za-z0-9+/]gA.)"))
+TOGETHER: Final = named_code.TOGETHER
 """What text holds, as it is or escaped, if anything here applies to it and its parser is worth asking."""
 
 
@@ -97,6 +98,7 @@ def nodes(document: Any) -> Iterator[tuple[str, Any]]:
 def _text(key: str, text: str, context: Context) -> None:
     if has_blocks(text):
         (inspect_template if key in _TEMPLATE_KEYS else search_template)(text, context)
+    inspect_external(text, context, key=key)
     if key == _SERIALISED or (len(text) >= _LEAST_PICKLE and _BASE64.match(text)):
         for alphabet in dict.fromkeys((text, text.translate(_URL_SAFE))):
             _pickled(alphabet, context.enter(key or "text"))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vallum_common.errors import Exhausted
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
-from vallum_validator.scan.formats.configs import KEYS, WORDS, inspect_config
+from vallum_validator.scan.formats.configs import KEYS, TOGETHER, WORDS, inspect_config
 from vallum_validator.scan.formats.named_code import inspect_target
 from vallum_validator.scan.formats.yaml_tags import builds, called, is_plain, written
 
@@ -86,9 +86,13 @@ def inspect_yaml(data: memoryview, context: Context) -> None:
 
 def _suspicious(data: memoryview) -> bool:
     """Whether anything in the text could be a tag, an escape in a key, or a key or value that matters."""
+    missing: Sequence[Sequence[bytes]] = TOGETHER
     for start in range(0, len(data), _PIECE):
         piece = bytes(data[start : start + _PIECE + _OVERLAP])
         if any(word in piece for word in WORDS) or any(sign.search(piece) for sign in (_TAG, _ESCAPE, *KEYS)):
+            return True
+        missing = [[word for word in words if word not in piece] for words in missing]
+        if not all(missing):
             return True
     return False
 
