@@ -214,6 +214,33 @@ def test_python_in_a_configuration_of_logging_is_malicious(line: str) -> None:
     assert (scan(content).verdict, rules(content)) == (MALICIOUS, {"config.program"})
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u2003"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        "{0}[handler_h]{1}{0}args=(open('x', 'w'),){1}",
+        "[handler_h]{1}{0}args=(open('x', 'w'),){1}",
+        "[handler_h]{1}{0}class=os.system{1}",
+        "[handler_h]{1}# x{1}{1}{0}{0}ARGS : ({1}{0}{0}{0}{0}open('x', 'w'),){1}",
+        "[DEFAULT]{1}{0}args=(open('x', 'w'),){1}[handler_h]{1}",
+        "no option{1}[formatter_h]{1}{0}class=os.system{1}",
+    ],
+    ids=range(6),
+)
+def test_python_in_a_configuration_of_logging_is_malicious_however_it_is_indented(
+    section: str, blank: str, end: str
+) -> None:
+    """What `configparser` takes for an option of a section is one, wherever its line stands."""
+    content = f"[loggers]{end}{section.format(blank, end)}".encode()
+    assert (scan(content).verdict, rules(content)) == (MALICIOUS, {"config.program"})
+
+
+def test_line_of_blanks_in_a_configuration_of_logging_costs_no_more_than_its_length() -> None:
+    content = b"[handler_h]\nargs=()\na" + b" " * 900_000 + b"b\nclass=os.system\n"
+    assert scan(content).verdict is MALICIOUS
+
+
 @pytest.mark.parametrize(
     "line",
     ["args=(sys.stdout,)", "args=('a.log', 'w', 1024, 5)", "kwargs={'delay': True}", "args=()", "class=FileHandler"],

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import configparser
+from contextlib import suppress
+from io import StringIO
 from typing import Final
 
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.named_code import inspect_target
 
-_SECTION: Final = later(r"(?m)^\[(?:handler|formatter)_[^\]\n]*\]")
-_EVALUATED: Final = later(r"(?mi)^(args|kwargs|class)[ \t]*[=:][ \t]*(.*(?:\n[ \t]+.*)*)")
+_SECTIONS: Final = ("handler_", "formatter_")
+_EVALUATED: Final = ("args", "kwargs", "class")
+_OPTION: Final = later(r"(?P<option>[^=:]*)(?P<vi>[=:])(?P<value>.*)")
 _WORD: Final = r"(?:[A-Za-z][\w.]*|-?\d+(?:\.\d+)?|'[^'\\\n%]*'|\"[^\"\\\n%]*\")"
 _OWN: Final = later(r"(?:logging\.)?(?:handlers\.)?(?:\w*Handler|Formatter)?\s*")
 _LITERAL: Final = later(rf"(?:{_WORD}|[(\[{{](?:\s*{_WORD}\s*[,:]?)*+\s*[)\]}}])?\s*")
 """A name, a literal or a row of them."""
 
 
+class _Parser(configparser.RawConfigParser):
+    """What `fileConfig` reads with, in time that grows with the text: its own expression squares a line of blanks."""
+
+    OPTCRE = _OPTION
+
+
 def inspect_logging(text: str, context: Context) -> None:
     """Report what `logging.config.fileConfig` would evaluate, where it is more than names and literals."""
-    if not _SECTION.search(text):
+    if not any(f"[{section}" in text for section in _SECTIONS):
         return
-    for found in _EVALUATED.finditer(text):
-        key, value = found[1], found[2].strip()
-        if not _LITERAL.fullmatch(value) or "._" in value:
-            context.report("config.program", f"logging evaluates {shown(found[0])}")
-        elif key.lower() == "class" and not _OWN.fullmatch(value):
-            inspect_target(value, context, key=key)
+    parser = _Parser(strict=False)
+    with suppress(configparser.Error):  # what it read before, or in spite of it, is judged
+        parser.read_file(StringIO(text, newline=None))  # the line ends are those of a file
+    for name in parser.sections():
+        if name.startswith(_SECTIONS):
+            for key in _EVALUATED:
+                if key in parser[name]:
+                    _evaluated(key, parser[name][key], context)
+
+
+def _evaluated(key: str, value: str, context: Context) -> None:
+    if not _LITERAL.fullmatch(value) or "._" in value:
+        context.report("config.program", f"logging evaluates {shown(f'{key}={value}')}")
+    elif key == "class" and not _OWN.fullmatch(value):
+        inspect_target(value, context, key=key)
