@@ -291,6 +291,8 @@ def test_honest_text_is_clean(name: str, tmp_path: Path) -> None:
         b"[INFO] !a ()\n",
         b"a \xe2\x80\xa8 !b\n",
         b'{"a": "() \\u0061 !b"}\n',
+        b"target params os.system logging. filename version handlers ext://\n",
+        b"INFO target: a.b params: os.system logging.x: filename: version: handlers:\n",
     ],
 )
 def test_long_text_is_clean_however_suspicious(line: bytes) -> None:

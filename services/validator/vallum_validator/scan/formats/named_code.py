@@ -50,21 +50,24 @@ WORDS: Final = (
 KEYS: Final = (
     later(rb"\(\)(?:(?<=[\s'\"\[{,:?\-\x85\xa8\xa9\xbf]\(\))|(?<=\A\(\)))"),
     later(
-        rb"\.(?=[A-Za-z_])(?:%b)(?=[\s'\",:\]}\xc2\xe2]|\Z)"
-        % "|".join(rf"(?<={module}\.)(?:{names})" for module, names in _RUNNERS.items()).encode()
+        rb"\.(?<=[%b]\.)(?=[A-Za-z_])(?:%b)(?=[\s'\",:\]}\xc2\xe2]|\Z)"
+        % (
+            "".join(sorted({module[-1] for module in _RUNNERS})).encode(),
+            "|".join(rf"(?<={module}\.)(?:{names})" for module, names in _RUNNERS.items()).encode(),
+        )
     ),
     later(rb"\\/(?:(?<=py\\/)|(?<=ext:\\/))"),
 )
 TOGETHER: Final = (
     (b"target", b"params"),
     (b"logging.", b"filename"),
-    (b"version", b"class", b"handlers"),
-    (b"version", b"class", b"formatters"),
+    (b"version", b"handlers"),
+    (b"version", b"formatters"),
 )
 """What text holds, as it is or escaped, if anything here applies to it: any of the first two, or all of a row.
 
-Nothing may be asked of what stands between a key and its value: a tag, an anchor, a comment, or another document's
-worth of blanks. What runs programs begins with its dot, which is sooner found than any of the modules.
+Nothing may be asked of what stands between a key and its value: a tag, an anchor, a comment. What runs programs begins
+with its dot and the last letter of its module, which are found sooner than any of the modules.
 """
 _JUDGED: Final = frozenset(
     {*_CALLED, *_PICKLED, *_CLASS_KEYS, *_KERNELS, *_TEMPLATE_FILES, "lc", "parent_library", "loader_module",

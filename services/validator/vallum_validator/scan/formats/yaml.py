@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from vallum_common.errors import Exhausted
@@ -86,13 +86,13 @@ def inspect_yaml(data: memoryview, context: Context) -> None:
 
 def _suspicious(data: memoryview) -> bool:
     """Whether anything in the text could be a tag, an escape in a key, or a key or value that matters."""
-    missing: Sequence[Sequence[bytes]] = TOGETHER
+    missing = {word for words in TOGETHER for word in words}
     for start in range(0, len(data), _PIECE):
         piece = bytes(data[start : start + _PIECE + _OVERLAP])
         if any(word in piece for word in WORDS) or any(sign.search(piece) for sign in (_TAG, _ESCAPE, *KEYS)):
             return True
-        missing = [[word for word in words if word not in piece] for words in missing]
-        if not all(missing):
+        missing = {word for word in missing if word not in piece}
+        if any(missing.isdisjoint(words) for words in TOGETHER):
             return True
     return False
 
