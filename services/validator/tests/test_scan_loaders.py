@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def scripted(line: bytes) -> bytes:
     return torch_zip(**{"constants.pkl": b"\x80\x02).", "code/__torch__.py": code})
 
 
+OUTSIDE = b"/etc/cron.d/x"
+
+
 def graph_node(name: bytes, operator: bytes, *inputs: bytes, text: bytes = b"") -> bytes:
     tensor = b"\x08\x07" + field(8, text)
     value = field(5, field(1, b"value") + field(2, field(8, tensor))) if text else b""
@@ -49,6 +53,57 @@ def opens(operator: bytes, text: bytes, *between: bytes) -> bytes:
     last = between[-1].split(b"\n")[0] if between else b"p"
     ways = [graph_node(name, b"Identity", b"p") for name in between]
     return saved_model(graph_node(b"p", b"Const", text=text), *ways, graph_node(b"r", operator, last))
+
+
+def attribute_of(key: bytes, value: bytes) -> bytes:
+    return field(5, field(1, key) + field(2, value))
+
+
+def noded(name: bytes, operator: bytes, *inputs: bytes, attributes: bytes = b"") -> bytes:
+    return field(1, field(1, name) + field(2, operator) + b"".join(field(3, one) for one in inputs) + attributes)
+
+
+def packed(name: bytes, *texts: bytes) -> bytes:
+    """A constant whose texts stand as a tensor's bytes."""
+    content = bytes(len(text) for text in texts) + b"".join(texts)
+    return noded(name, b"Const", attributes=attribute_of(b"value", field(8, b"\x08\x07" + field(4, content))))
+
+
+def changed(operator: bytes, text: bytes = OUTSIDE, *, before: int = 0, attributes: bytes = b"") -> bytes:
+    """A graph that gives a constant through one operator, as its first input or behind others, to what saves it."""
+    others = [b"other"] * before
+    return saved_model(
+        graph_node(b"other", b"Const", text=b"x"),
+        graph_node(b"p", b"Const", text=text),
+        noded(b"way", operator, *others, b"p", b"other", attributes=attributes),
+        graph_node(b"s", b"SaveV2", b"way:0"),
+    )
+
+
+def body(name: bytes, *nodes: bytes, takes: tuple[bytes, ...] = (b"prefix",), gives: bytes = b"") -> bytes:
+    """A function in a library."""
+    signature = field(1, name) + b"".join(field(2, field(1, one)) for one in takes)
+    result = field(4, field(1, b"result") + field(2, gives)) if gives else b""
+    # The nodes of a function have another number than those of a graph.
+    return field(1, field(1, signature) + b"".join(b"\x1a" + node[1:] for node in nodes) + result)
+
+
+SAVES = graph_node(b"s", b"SaveV2", b"prefix")
+
+
+def calls(operator: bytes, *inputs: bytes, function: bytes = b"save", text: bytes = OUTSIDE) -> bytes:
+    """A constant `p` beside a plain one `q`, and a call of a function with some of them."""
+    called = field(10, field(1, function))
+    by = {b"Case": field(1, field(9, field(1, function)))}.get(operator, called)
+    return (
+        graph_node(b"p", b"Const", text=text)
+        + graph_node(b"q", b"Const", text=b"model")
+        + noded(b"call", operator, *inputs, attributes=b"" if operator == function else attribute_of(b"f", by))
+    )
+
+
+def with_library(graph: bytes, *functions: bytes, **fields: bytes) -> bytes:
+    return saved_model(graph + field(2, b"".join(functions)), **fields)
 
 
 def asset(name: bytes) -> bytes:
@@ -195,6 +250,107 @@ def test_what_a_loader_acts_on_is_seen(name: str, tmp_path: Path) -> None:
     assert (report.verdict, rule in {finding.rule for finding in report.findings}) == (expected, True), report.findings
 
 
+FROM_OUTSIDE: Mapping[str, Callable[[], bytes]] = {
+    "bytes of a tensor": lambda: saved_model(packed(b"p", b"x", OUTSIDE), graph_node(b"s", b"SaveV2", b"p")),
+    "separator": lambda: changed(b"StringJoin", b"etc", attributes=attribute_of(b"separator", field(2, b"/"))),
+    "graph in two pieces": lambda: (
+        b"\x08\x01"
+        + field(
+            2,
+            field(2, graph_node(b"p", b"Const", text=OUTSIDE)) + field(2, graph_node(b"s", b"SaveV2", b"p")),
+        )
+    ),
+    **{
+        operator.decode(): partial(changed, operator)
+        for operator in (
+            b"StridedSlice", b"Squeeze", b"GatherV2", b"Switch", b"Merge", b"Slice", b"AsString", b"Cast",
+            b"StopGradient", b"Unpack", b"Substr", b"RegexReplace", b"Tile", b"StringUpper", b"TensorListStack",
+        )
+    },
+    "Select": lambda: changed(b"Select", before=1),
+    "Fill": lambda: changed(b"Fill", before=1),
+    **{
+        f"argument of {operator.decode()}": partial(
+            lambda one: with_library(calls(one, b"p"), body(b"save", SAVES)), operator
+        )
+        for operator in (b"StatefulPartitionedCall", b"PartitionedCall", b"While", b"save")
+    },
+    **{
+        f"argument of {operator.decode()}": partial(
+            lambda one: with_library(calls(one, b"q", b"p"), body(b"save", SAVES)), operator
+        )
+        for operator in (b"If", b"StatelessIf", b"Case")
+    },
+    "second argument": lambda: with_library(
+        calls(b"PartitionedCall", b"q", b"p"), body(b"save", SAVES, takes=(b"other", b"prefix"))
+    ),
+    "argument of a function in a function": lambda: with_library(
+        calls(b"PartitionedCall", b"p", function=b"outer"),
+        body(b"outer", noded(b"c", b"save", b"outer_prefix"), takes=(b"outer_prefix",)),
+        body(b"save", SAVES),
+    ),
+    "result of a function": lambda: with_library(
+        calls(b"PartitionedCall", function=b"make") + graph_node(b"s", b"SaveV2", b"call:0"),
+        body(b"make", graph_node(b"c", b"Const", text=OUTSIDE), takes=(), gives=b"c:output:0"),
+    ),
+    "argument in a loop": lambda: with_library(
+        calls(b"While", b"q", text=b"x"),
+        body(b"save", SAVES, graph_node(b"next", b"Const", text=OUTSIDE), gives=b"next:output:0"),
+    ),
+    "constant that the loader gives": lambda: with_library(
+        graph_node(b"p", b"Const", text=OUTSIDE),
+        body(b"save", SAVES),
+        f7=field(1, b"") + field(1, field(9, field(1, b"p")))
+        + field(2, field(1, b"save") + field(2, field(2, b"\x01"))),
+    ),
+}  # fmt: skip
+"""Graphs whose constant comes to what saves it."""
+
+
+@pytest.mark.parametrize("way", FROM_OUTSIDE)
+def test_constant_that_leads_out_is_found_by_whatever_way_it_comes(way: str, tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(FROM_OUTSIDE[way]())
+    report = scan_file(tmp_path / "saved_model.pb")
+    assert report.verdict is MALICIOUS
+    assert "tensorflow.operator-denied" in {finding.rule for finding in report.findings}
+
+
+UNJUDGED: Mapping[str, Callable[[], bytes]] = {
+    "made of another text": lambda: changed(b"DecodeBase64", b"L2V0Yy9wYXNzd2Q"),
+    "in halves, up": lambda: changed(b"StringJoin", b"."),
+    "in halves, an address": lambda: changed(b"StringJoin", b"://bucket/x"),
+    "given by an unknown call": lambda: with_library(
+        calls(b"MapDataset", b"q", text=b"x"), body(b"save", SAVES)
+    ),
+    "given by the caller as an attribute": lambda: saved_model(
+        noded(b"p", b"Const", attributes=attribute_of(b"value", field(9, b"v"))), graph_node(b"s", b"SaveV2", b"p")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", UNJUDGED)
+def test_path_that_a_graph_makes_in_an_unknown_way_is_not_clean(way: str, tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(UNJUDGED[way]())
+    report = scan_file(tmp_path / "saved_model.pb")
+    assert report.verdict is UNKNOWN
+    assert {finding.rule for finding in report.findings} == {"tensorflow.operator-unknown"}
+
+
+TEMPORARY = (
+    noded(b"r", b"StaticRegexFullMatch", b"prefix", attributes=attribute_of(b"pattern", field(2, b"^s3://.*"))),
+    graph_node(b"part", b"Const", text=b".part"),
+    graph_node(b"temp", b"Const", text=b"_temp/part"),
+    graph_node(b"which", b"Select", b"r:output:0", b"part:output:0", b"temp:output:0"),
+    graph_node(b"join", b"StringJoin", b"prefix", b"which:output:0"),
+    graph_node(b"shards", b"Const", text=b"1"),
+    graph_node(b"shard", b"ShardedFilename", b"join:output:0", b"shards:output:0", b"shards:output:0"),
+    graph_node(b"s", b"SaveV2", b"shard:filename:0", b"names"),
+    graph_node(b"all", b"Pack", b"shard:filename:0", b"^s"),
+    graph_node(b"m", b"MergeV2Checkpoints", b"all:output:0", b"prefix"),
+)
+"""What TensorFlow 2 writes to save the variables of a model."""
+
+
 HONEST: Mapping[str, Callable[[], bytes]] = {
     "torchscript: words in texts, comments and names": lambda: scripted(
         b'assert True, "use \\" torch and ops"  # torch . save\n    return ops.prim.data(torch.add(x, self.ops))'
@@ -206,6 +362,23 @@ HONEST: Mapping[str, Callable[[], bytes]] = {
         graph_node(b"c", b"Const", text=b"_temp_1/part"),
         graph_node(b"j", b"StringJoin", b"f", b"c"),
         graph_node(b"s", b"SaveV2", b"j:0"),
+    ),
+    "saved model: function that saves beside texts that lead out": lambda: with_library(
+        graph_node(b"saver_filename", b"Placeholder")
+        + noded(b"read", b"ReadVariableOp", b"variable")
+        + calls(b"StatefulPartitionedCall", b"saver_filename", b"read", b"p"),
+        body(b"save", *TEMPORARY, takes=(b"prefix", b"kernel", b"text")),
+    ),
+    "saved model: path of the first TensorFlow": lambda: saved_model(
+        graph_node(b"i", b"Const", text=b"model"),
+        graph_node(b"d", b"PlaceholderWithDefault", b"i"),
+        graph_node(b"prefix", b"PlaceholderWithDefault", b"d"),
+        graph_node(b"pattern", b"Const", text=b"^s3://.*"),
+        graph_node(b"r", b"RegexFullMatch", b"prefix", b"pattern"),
+        *(TEMPORARY[1:3]),
+        graph_node(b"which", b"Select", b"r", b"part", b"temp"),
+        graph_node(b"j", b"StringJoin", b"prefix", b"which"),
+        graph_node(b"s", b"SaveV2", b"j"),
     ),
     "saved model: asset": lambda: asset(b"vocab.txt"),
     "saved model: notes of another library": lambda: saved_model(

@@ -66,11 +66,11 @@ def inspect_saved_model(data: memoryview, context: Context) -> str:
     for meta_graph in _checked(data, "model", 2, context):
         for graph in _checked(meta_graph.data, "meta graph", 2, context):
             _nodes(graph.data, "graph", 1, context)
-            _files(_parts(graph.data, 1), context)
             for library in _checked(graph.data, "graph", 2, context):
                 for function in _checked(library.data, "library", 1, context):
                     _nodes(function.data, "function", 3, context)
-                    _files(_parts(function.data, 3), context)
+        for rule, message in opened_outside(_joined(meta_graph.data, 2), _joined(meta_graph.data, 7)):
+            context.report(rule, message)
         for asset in _parts(meta_graph.data, 6):
             name = asset_name(asset.data)
             if leads_out(name):
@@ -80,9 +80,10 @@ def inspect_saved_model(data: memoryview, context: Context) -> str:
     return "saved-model"
 
 
-def _files(nodes: Iterator[Field], context: Context) -> None:
-    for operator, path in opened_outside(nodes):
-        context.report("tensorflow.operator-denied", f"{operator} opens {shown(path)}, which the graph names")
+def _joined(data: memoryview, number: int) -> memoryview:
+    """One message, as readers make of a field that is written several times."""
+    found = [entry.data for entry in _parts(data, number)]
+    return found[0] if len(found) == 1 else memoryview(b"".join(found))
 
 
 def _objects(data: memoryview, context: Context) -> None:

@@ -7,29 +7,42 @@ and leads out of the model's folder reads or overwrites a file of whoever runs i
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from functools import cached_property
+from typing import Final
 
+from vallum_validator.scan.context import shown
 from vallum_validator.scan.expressions import later
-from vallum_validator.scan.formats.protobuf import LENGTH, Field, fields
+from vallum_validator.scan.formats.protobuf import fields
+from vallum_validator.scan.formats.tensorflow_graphs import Node, Scope, bound_constants, read_scopes
 
 _OPENS: Final[Mapping[str, int]] = {"RestoreV2": 1, "SaveV2": 1, "MergeV2Checkpoints": 2}
 """Operators that open files, and how many of their first inputs are paths."""
-_PASSES_ON: Final = frozenset(
-    {"ConcatV2", "ExpandDims", "Fill", "Identity", "IdentityN", "Pack", "PlaceholderWithDefault", "ReduceJoin",
-     "Reshape", "Select", "SelectV2", "ShardedFilename", "StringFormat", "StringJoin", "StringStrip"}
-)  # fmt: skip
-"""Operators that make a path from other texts."""
+_ALL, _FIRST, _BUT_FIRST = slice(None), slice(1), slice(1, None)
+_KEEPS: Final[Mapping[str, slice]] = {
+    "Const": _ALL, "Placeholder": _ALL,
+    "Concat": _BUT_FIRST, "ConcatV2": _ALL, "Enter": _FIRST, "Exit": _FIRST, "ExpandDims": _FIRST, "Fill": _BUT_FIRST,
+    "Gather": _FIRST, "GatherNd": _FIRST, "GatherV2": _FIRST, "Identity": _FIRST, "IdentityN": _ALL, "Merge": _ALL,
+    "NextIteration": _FIRST, "Pack": _ALL, "PlaceholderWithDefault": _FIRST, "ReduceJoin": _FIRST, "Reshape": _FIRST,
+    "Select": _BUT_FIRST, "SelectV2": _BUT_FIRST, "ShardedFilename": _FIRST, "Slice": _FIRST, "Squeeze": _FIRST,
+    "StopGradient": _FIRST, "StridedSlice": _FIRST, "StringJoin": _ALL, "Switch": _FIRST, "Tile": _FIRST,
+    "Unpack": _ALL,
+}  # fmt: skip
+"""Operators that pick and join texts and change none, and which of their inputs those are: all that honest models make
+paths of. What any other makes of its inputs is not known here."""
+_CALLS: Final[Mapping[str, int]] = {
+    "PartitionedCall": 0, "StatefulPartitionedCall": 0, "While": 0, "StatelessWhile": 0,
+    "If": 1, "StatelessIf": 1, "Case": 1, "StatelessCase": 1,
+}  # fmt: skip
+"""Operators that call functions, and the input that is the first argument."""
+_LOOPS: Final = frozenset({"While", "StatelessWhile"})
+_BOUND: Final = "the loader"
 _LEADS_OUT: Final = later(r"[/\\~]|[A-Za-z]:|\w+://|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
-_ASSET_NAME, _NAME, _OPERATOR, _INPUT, _ATTRIBUTE = 2, 1, 2, 3, 5
-_TENSOR, _TEXTS = 8, 8
-_MAX_TEXT: Final = 4096
+_ASSET_NAME: Final = 2
 
-
-class _Node(NamedTuple):
-    operator: str
-    inputs: tuple[str, ...]
-    texts: tuple[str, ...]
+Place = tuple[Scope, str]
+"""A text in a graph: where, and how inputs name it."""
 
 
 def leads_out(path: str) -> bool:
@@ -42,52 +55,90 @@ def asset_name(data: memoryview) -> str:
     return "".join(entry.text for entry in fields(data) if entry.number == _ASSET_NAME)
 
 
-def opened_outside(nodes: Iterator[Field]) -> Iterator[tuple[str, str]]:
-    """Operator and path for every constant that leads out and reaches what opens it.
+def opened_outside(graph: memoryview, objects: memoryview) -> Iterator[tuple[str, str]]:
+    """Rule and message for every constant that leads out and reaches what opens it, and for what may make such a path.
 
     Args:
-        nodes: the messages of all nodes of one graph or function.
+        graph: with the library of its functions.
+        objects: the graph of objects that is loaded with it.
     """
-    graph = dict(_read(node.data) for node in nodes)
-    for operator, paths in _OPENS.items():
-        pending = [one for node in graph.values() if node.operator == operator for one in node.inputs[:paths]]
-        seen = set[str]()
+    paths = _Paths(graph, objects)
+    for operator in _OPENS:
+        for node in paths.of(operator):
+            for text in node.texts():
+                if leads_out(text):
+                    yield "tensorflow.operator-denied", f"{operator} opens {shown(text)}, which the graph names"
+                elif ":" in text or text.endswith("."):  # half of an address, or of a step up
+                    yield "tensorflow.operator-unknown", f"{operator} opens a path that is made with {shown(text)}"
+            if not paths.is_plain(node):
+                made = f"{operator} opens what {shown(node.operator)} makes, which cannot be judged here"
+                yield "tensorflow.operator-unknown", made
+
+
+class _Paths:
+    """What comes to the operators that open files, across the borders of functions."""
+
+    def __init__(self, graph: memoryview, objects: memoryview) -> None:
+        self._scopes = read_scopes(graph)
+        self._objects = objects
+
+    def is_plain(self, node: Node) -> bool:
+        """Whether all that a node gives on are texts which others gave it or which it holds."""
+        known = node.operator in _KEEPS or node.operator in _CALLS or node.operator in self._scopes
+        return known and not node.is_open()
+
+    def of(self, operator: str) -> Iterator[Node]:
+        """Every node that has a part in the paths of an operator."""
+        pending: list[Place] = [
+            (scope, source)
+            for scope in self._scopes.values()
+            for node in scope.nodes.values()
+            if node.operator == operator
+            for source in node.inputs[: _OPENS[operator]]
+        ]
+        seen = set[tuple[str, str]]()
         while pending:
-            source = pending.pop().partition(":")[0]
-            if source in seen or source not in graph:
+            scope, source = pending.pop()
+            name = source.partition(":")[0]
+            if (scope.name, name) in seen:
                 continue
-            seen.add(source)
-            found = graph[source]
-            yield from ((operator, text) for text in found.texts if leads_out(text))
-            if found.operator in _PASSES_ON:
-                pending += found.inputs
+            seen.add((scope.name, name))
+            if name in scope.arguments:
+                pending += self._given(scope, scope.arguments.index(name))
+            if name in scope.nodes:
+                yield scope.nodes[name]
+                pending += self._before(scope, scope.nodes[name])
 
+    def _before(self, scope: Scope, node: Node) -> Iterator[Place]:
+        called = self._called(node)
+        for function in called:
+            yield from ((function, result) for result in function.results)
+        if not called or node.operator not in (*_CALLS, *self._scopes):
+            yield from ((scope, source) for source in node.inputs[_KEEPS.get(node.operator, _ALL)])
 
-def _read(data: memoryview) -> tuple[str, _Node]:
-    name = operator = ""
-    inputs, texts = list[str](), list[str]()
-    for entry in fields(data):
-        if entry.wire != LENGTH:
-            continue
-        if entry.number == _NAME:
-            name = entry.text
-        elif entry.number == _OPERATOR:
-            operator = entry.text
-        elif entry.number == _INPUT:
-            inputs.append(entry.text)
-        elif entry.number == _ATTRIBUTE and operator in ("Const", ""):
-            texts += _texts(entry.data)
-    return name, _Node(operator, tuple(inputs), tuple(texts))
+    def _given(self, function: Scope, place: int) -> Iterator[Place]:
+        """What callers give a function as an argument; one that is called in an unknown way gets the call itself."""
+        for scope, node in self._callers[function.name]:
+            if node.operator != function.name and node.operator not in (*_CALLS, _BOUND):
+                yield scope, node.name
+                continue
+            first = _CALLS.get(node.operator, 0)
+            anywhere = function.of_lists or node.operator == _BOUND
+            given = node.inputs[first:] if anywhere else node.inputs[first + place : first + place + 1]
+            yield from ((scope, source) for source in given)
+            if node.operator in _LOOPS:
+                yield from ((body, result) for body in self._called(node) for result in body.results)
 
+    def _called(self, node: Node) -> list[Scope]:
+        return [self._scopes[name] for name in node.functions() if name and name in self._scopes]
 
-def _texts(attribute: memoryview) -> Iterator[str]:
-    """The texts of a constant; those of large vocabularies are no paths, and are left."""
-    for value in _inside(attribute, 2):
-        for tensor in _inside(value, _TENSOR):
-            for text in _inside(tensor, _TEXTS):
-                if len(text) <= _MAX_TEXT:
-                    yield str(text, "utf-8", "replace")
-
-
-def _inside(data: memoryview, number: int) -> Iterator[memoryview]:
-    return (entry.data for entry in fields(data) if entry.number == number and entry.wire == LENGTH)
+    @cached_property
+    def _callers(self) -> Mapping[str, list[tuple[Scope, Node]]]:
+        callers: defaultdict[str, list[tuple[Scope, Node]]] = defaultdict(list)
+        for scope in self._scopes.values():
+            for node in scope.nodes.values():
+                for function in self._called(node):
+                    callers[function.name].append((scope, node))
+        for name, constants in bound_constants(self._objects):
+            callers[name].append((self._scopes[""], Node("", _BOUND, constants, ())))
+        return callers
