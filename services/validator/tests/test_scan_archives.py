@@ -300,3 +300,39 @@ def test_every_name_that_a_member_of_a_tar_has_is_judged(before: bytes, tmp_path
     assert OUT in named or before in (LONG[OUT] + LONG[IN], PAX[OUT] + LONG[IN])
     assert report.verdict is ScanVerdict.MALICIOUS
     assert "archive.traversal" in {finding.rule for finding in report.findings}
+
+
+TWICE = header("pax", b"".join(b"%d path=%s\n" % (len(name) + 9, name.encode()) for name in (OUT, IN)), b"x")
+
+
+def unprefixed() -> bytes:
+    """A member of the folder `a` called `/etc/x`, which is a file of the host where no prefix is known."""
+    block = bytearray(tarfile.TarInfo("/etc/x").tobuf(tarfile.USTAR_FORMAT))
+    block[345:346], block[148:156] = b"a", b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        PAX[IN] + header(OUT, b"hi", b"0"),
+        LONG[IN] + header(OUT, b"hi", b"0"),
+        TWICE + header("ok.txt", b"hi", b"0"),
+        header(OUT, b"11 mtime=1\n", b"x") + header("ok.txt", b"hi", b"0"),
+        header("pax", b"32 GNU.sparse.name=../../../out\n", b"x") + header("ok.txt", b"hi", b"0"),
+        unprefixed(),
+    ],
+    ids=["pax before it", "long before it", "two paths", "extended header", "sparse", "prefix"],
+)
+def test_name_that_some_readers_of_tar_take_is_judged(members: bytes, tmp_path: Path) -> None:
+    report = scan(members + bytes(1024), tmp_path)
+    assert report.verdict is ScanVerdict.MALICIOUS
+    assert "archive.traversal" in {finding.rule for finding in report.findings}
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("name", ["ü" * 120, "a" * 97 + "/..hidden", "d/" * 70 + "e" * 130])
+def test_name_that_is_cut_in_its_header_is_clean(name: str, form: int, tmp_path: Path) -> None:
+    report = scan(tarred((name, b"x"), form=form), tmp_path)
+    assert (report.verdict, report.findings) == (ScanVerdict.CLEAN, ())

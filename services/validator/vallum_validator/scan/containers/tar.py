@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from vallum_common.errors import Invalid
@@ -13,6 +14,7 @@ _FILE, _FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = (b"0", b"\0", b"7"),
 _NAMING: Final = frozenset({_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL})
 _LINKS: Final = frozenset({b"1", b"2", b"3", b"4", b"6"})
 _MAX_PADDING: Final = 64 * _BLOCK
+_PAX_NAMES: Final = frozenset({b"path", b"GNU.sparse.name"})
 _PAX_KEYS: Final = frozenset(
     {"path", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "size", "comment", "hdrcharset", "charset"}
 )
@@ -39,10 +41,12 @@ def inspect_tar(data: memoryview, context: Context) -> str:
             raise Invalid(f"the member at offset {offset} is cut")
         following = offset + _BLOCK + -(-size // _BLOCK) * _BLOCK
         _check_padding(data[offset + _BLOCK + size : following], offset, context)
+        own = _name(header)
+        _check_own(header, own, names, offset, context)
         if kind in _NAMING:
             names += _names(kind, bytes(content), offset, context)
         else:
-            name = (names or [_name(header)])[-1]
+            name = (names or [own])[-1]
             if len(names) > 1:
                 context.report("archive.name", f"a member is named {shown(tuple(names))}: readers take one", offset)
             names = []
@@ -65,18 +69,27 @@ def _names(kind: bytes, content: bytes, offset: int, context: Context) -> list[s
     """What a header in front of a member calls it: nothing, or a name that leads out of the archive like any other."""
     if kind == _LONG_LINK:
         return []  # a link is reported for what it is
-    name = _text(content) if kind == _LONG_NAME else _pax_path(content, offset, context)
-    if not name:
+    names = [_text(content)] if kind == _LONG_NAME else _pax_names(content, offset, context)
+    names = [name for name in names if name]
+    for name in names:
+        check_name(name, context, offset)
+    if names and kind == _PAX_GLOBAL:
+        context.report("archive.name", f"a global header names every member {shown(names[-1])}", offset)
         return []
-    check_name(name, context, offset)
-    if kind == _PAX_GLOBAL:
-        context.report("archive.name", f"a global header names every member {shown(name)}", offset)
-        return []
-    return [name]
+    return names
+
+
+def _check_own(header: bytes, own: str, names: Sequence[str], offset: int, context: Context) -> None:
+    """Judge the name in a header itself: readers that do not know what stands in front of it take that, and older ones
+    do so without its prefix. Writers cut a long name there, and half of a good one is good."""
+    for name in {own, _text(header[:100])}:
+        if name and not any(one.startswith(name) for one in names):
+            check_name(name, context, offset)
 
 
 def _member(name: str, kind: bytes, content: memoryview, offset: int, context: Context) -> None:
-    check_name(name, context, offset)
+    if not name:
+        check_name(name, context, offset)
     if kind in _LINKS:
         context.report("archive.link", f"{shown(name)} is a link or device", offset)
     elif kind == _FOLDER:
@@ -122,17 +135,17 @@ def _text(field: bytes) -> str:
     return str(field.partition(b"\0")[0], "utf-8", "surrogateescape")
 
 
-def _pax_path(content: bytes, offset: int, context: Context) -> str:
-    """The path in extended headers; a size in them would move everything that follows."""
-    path, rest = "", content
+def _pax_names(content: bytes, offset: int, context: Context) -> list[str]:
+    """All paths in extended headers: readers take the first or the last. A size in them would move what follows."""
+    names, rest = list[str](), content
     while rest:
         length, _, _ = rest.partition(b" ")
         if not length.isdigit() or not len(length) < int(length) <= len(rest):
             raise Invalid(f"the extended header at offset {offset} is broken")
         record, rest = rest[len(length) + 1 : int(length)], rest[int(length) :]
         key, _, value = record.rstrip(b"\n").partition(b"=")
-        if key == b"path":
-            path = str(value, "utf-8", "surrogateescape")
-        elif key == b"size" or str(key, "utf-8", "replace") not in _PAX_KEYS:
+        if key in _PAX_NAMES:
+            names.append(str(value, "utf-8", "surrogateescape"))
+        if key == b"size" or str(key, "utf-8", "replace") not in _PAX_KEYS:
             context.report("file.unsupported", f"the extended header {shown(key)} cannot be judged here", offset)
-    return path
+    return names

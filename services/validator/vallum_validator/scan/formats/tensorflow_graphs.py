@@ -132,7 +132,7 @@ def _node(data: memoryview) -> Node:
             name = entry.text
         elif entry.number == _OPERATOR:
             operator = entry.text
-        elif entry.number == _INPUT and entry.data[:1] != b"^":
+        elif entry.number == _INPUT and not entry.text.startswith("^"):
             inputs.append(entry.text)
         elif entry.number == _ATTRIBUTE:
             attributes += parts(entry.data, 2)
