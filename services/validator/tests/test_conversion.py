@@ -117,6 +117,21 @@ def test_trees_behind_a_scaler_keep_their_answers_on_the_splits(tmp_path: Path, 
     assert np.allclose(answer.probabilities, original.probabilities, atol=1e-5)
 
 
+def test_lightgbm_behind_a_scaler_compares_in_double(tmp_path: Path) -> None:
+    """What it scales to lies a little beside its thresholds; rounded to single precision both fall together."""
+    frame, labels = counted()
+    frame = frame * [0.1, 0.001]
+    trees = lightgbm.LGBMClassifier(n_estimators=30, min_data_in_bin=1, max_bin=4_000, n_jobs=1, verbose=-1)
+    joblib.dump(make_pipeline(StandardScaler(), trees).fit(frame, labels), tmp_path / "model.joblib")
+    manifest = manifest_of({name: {"type": "number"} for name in frame.columns})
+    rng = np.random.default_rng(5)
+    between = Table({"age": 0.1 * rng.integers(18, 90, 5_000), "pay": 0.05 * rng.integers(0, 2_000, 5_000)})
+    with converted(tmp_path / "model.joblib", "joblib", manifest, table_of(frame)) as predictor:
+        assert predictor.runtime == "joblib; converted to ONNX: the same answers"
+        answer, original = predictor.predict(between), predictor.predict_original(between)
+    assert np.allclose(answer.probabilities, original.probabilities, atol=1e-5)
+
+
 def test_a_category_that_is_a_whole_number_does_not_make_the_scaler_imprecise(tmp_path: Path) -> None:
     frame, labels = counted()
     # Tenths are no numbers of single precision, and every second one lies on a split.

@@ -3,7 +3,7 @@
 scikit-learn prepares rows in double precision, and its trees, like XGBoost's, round what they get to single before
 they compare. A graph that scales in single precision has rounded already: whole numbers that fall on a split then go
 the other way. Preparation and trees are therefore converted apart and joined by the rounding that lies between them.
-Histogram boosting never rounds, so its thresholds are told in double, which ONNX Runtime compares as such.
+Histogram boosting and LightGBM never round, so their thresholds are told in double: ONNX Runtime compares them as such.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ def staged(estimator: Any, types: Types, convert: Convert) -> Any:
     _keep_double(before, [part.statistics_ for part in parts_of(estimator) if hasattr(part, "statistics_")])
     width = int(last.n_features_in_)
     trees = convert(last, [(_PREPARED, FloatTensorType([None, width]))])
-    if _histogram(last):
-        _tell_thresholds(trees, _thresholds(last))
+    thresholds = _double_thresholds(last)
+    if thresholds is not None:
+        _tell_thresholds(trees, thresholds)
     trees = onnx.compose.add_prefix(trees, _PREFIX)
-    return _joined(before, trees, single=not _histogram(last))
+    return _joined(before, trees, single=thresholds is None)
 
 
 def _keep_double(model: Any, statistics: Sequence[np.ndarray]) -> None:
@@ -108,6 +109,8 @@ def _tell_thresholds(model: Any, thresholds: np.ndarray) -> None:
 
     (node,) = [one for one in model.graph.node if one.op_type.startswith("TreeEnsemble")]
     told: Mapping[str, Any] = {one.name: one for one in node.attribute}
+    if not np.array_equal(thresholds.astype(np.float32), np.array(told["nodes_values"].floats, dtype=np.float32)):
+        raise ValueError("the converter has the thresholds of the trees in another order")
     exact = {"nodes_values": thresholds} | {
         name: np.array(told[name].floats, dtype=np.float64)
         for name in ("class_weights", "target_weights", "base_values")
@@ -123,10 +126,31 @@ def _tell_thresholds(model: Any, thresholds: np.ndarray) -> None:
             one.version = max(one.version, _TREE_OPSET)
 
 
-def _thresholds(boosting: Any) -> np.ndarray:
-    """Return the thresholds of all nodes in the converter's order, which is that of the boosting."""
-    nodes = [member.nodes for row in boosting._predictors for member in row]
-    return np.concatenate([np.where(one["is_leaf"] != 0, 0.0, one["num_threshold"]) for one in nodes])
+def _double_thresholds(trees: Any) -> np.ndarray | None:
+    """Return the thresholds of all nodes in the converter's order, or nothing where trees compare in single precision.
+    Where LightGBM splits on categories as such the converter makes other trees, so its rows are rounded after all."""
+    if _histogram(trees):  # the converter's order is that of the boosting
+        nodes = [member.nodes for row in trees._predictors for member in row]
+        return np.concatenate([np.where(one["is_leaf"] != 0, 0.0, one["num_threshold"]) for one in nodes])
+    if _package(trees) != "lightgbm":
+        return None
+    told = [_lightgbm_thresholds(tree["tree_structure"]) for tree in trees.booster_.dump_model()["tree_info"]]
+    return None if None in told else np.array([value for tree in told for value in tree or ()], dtype=np.float64)
+
+
+def _lightgbm_thresholds(root: Mapping[str, Any]) -> list[float] | None:
+    """The converter numbers both children when it comes to their parent, and walks down the left ones first."""
+    told, pending = [0.0], [(0, root)]
+    while pending:
+        place, node = pending.pop()
+        if "left_child" not in node:
+            continue
+        if node["decision_type"] != "<=":
+            return None
+        told[place] = float(node["threshold"])
+        pending += [(len(told) + 1, node["right_child"]), (len(told), node["left_child"])]
+        told += [0.0, 0.0]
+    return told
 
 
 def _histogram(estimator: Any) -> bool:
@@ -140,4 +164,8 @@ def _grown(estimator: Any) -> bool:
 
 
 def _boosted(estimator: Any) -> bool:
-    return type(estimator).__module__.partition(".")[0] in ("xgboost", "lightgbm")
+    return _package(estimator) in ("xgboost", "lightgbm")
+
+
+def _package(estimator: Any) -> str:
+    return type(estimator).__module__.partition(".")[0]
