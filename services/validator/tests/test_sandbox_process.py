@@ -166,6 +166,21 @@ def test_a_model_may_print_read_and_complain_as_it_likes(tmp_path: Path) -> None
     assert ask(tmp_path, body).labels.tolist() == ["0", "1", "0", "1", "0", "1"]
 
 
+def test_the_worker_took_the_memory_for_its_calls_at_once(tmp_path: Path) -> None:
+    """Python doubles a chunk until the frame has room in it, so that of `main` leaves much for the calls below it."""
+    body = """
+        import sys
+        frame = sys._getframe()
+        while frame.f_code.co_name != 'main':
+            frame = frame.f_back
+        taken = 8 * frame.f_code.co_stacksize
+        if taken <= 256 * 1024:
+            raise MemoryError(f'main takes {taken} bytes, which fit in chunks of half the size')
+        return [0] * rows
+    """
+    assert len(ask(tmp_path, body)) == len(ROWS)
+
+
 def test_a_model_that_raises_may_be_asked_again(tmp_path: Path) -> None:
     body = "if rows == 1:\n    raise ValueError('one row is too few')\nreturn [0] * rows"
     path = write_model(tmp_path / "model.pickle", body)
