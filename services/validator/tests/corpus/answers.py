@@ -8,6 +8,7 @@ The others are the same tricks where the payload at hand does not fit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from .assembly import Attack, Call, Calls, Name, Payload, Raw, Result, built, new, of_calls, push
@@ -92,6 +93,30 @@ def _under_computed_name(payload: Payload, name: Any) -> Raw:
     return built(new("sklearn.preprocessing._data:StandardScaler", state=Raw(state)), "x")
 
 
+def _restored_again(path: str, state: Any) -> Raw:
+    """Restored twice: the second time by the method that the first state brought."""
+    return Raw(push(new(path, state=state)) + push("x") + b"b")
+
+
+def _restored_from(payload: Payload, state: Callable[[list[Any]], Any]) -> Raw:
+    """A network restored from the one pair that is made of the name of a method and the payload."""
+    return _restored_again("torch.nn.modules.linear:Linear", state(["__setstate__", later(payload)]))
+
+
+def _as_keys(parts: list[Any]) -> Raw:
+    return Raw(b"}(" + b"".join(push(part) + b"N" for part in parts) + b"u")
+
+
+def _as_set(parts: list[Any]) -> Raw:
+    return Raw(b"\x8f(" + b"".join(map(push, parts)) + b"\x90")
+
+
+def _as_result(parts: list[Any]) -> Result:
+    """A result of scipy, which is a tuple."""
+    maker = Call("builtins:getattr", Name("scipy.stats._stats_py:TtestResultBase"), "__new__")
+    return Result(maker, Name("scipy.stats._stats_py:TtestResult"), *parts)
+
+
 def _elements(dtype: Raw) -> Call:
     """Eight bytes of the file, taken for an element of that dtype."""
     return Call("builtins:list", Call("numpy._core.numeric:_frombuffer", b"A" * 8, dtype, (1,), "C"))
@@ -109,6 +134,12 @@ RUNS: Final[Calls] = {
     "index of what answers as an array, by an ordered state": lambda p: new("pandas:Index", _namespace(p)),
     "method under a name of numpy": lambda p: _under_computed_name(p, new("numpy:str_", "__setstate__")),
     "method under a name that is made": lambda p: _under_computed_name(p, Call("builtins:str", "__setstate__")),
+    "method in a state that is no dict but updates one": lambda p: _restored_again(
+        _LOGISTIC, new("collections:UserDict", state={"data": {"__setstate__": later(p)}})
+    ),
+    "method in a state that is a chain of dicts": lambda p: _restored_again(
+        _LOGISTIC, new(_CHAIN, state={"maps": [{"__setstate__": later(p)}]})
+    ),
     "index of a namespace that answers as an array": lambda p: new(
         "pandas:Index", new(_NAMESPACE, state={"__array__": later(p)})
     ),
@@ -154,6 +185,22 @@ NEEDS_MORE: Final[Calls] = {
         "sklearn.ensemble._hist_gradient_boosting.predictor:TreePredictor",
         state={"nodes": _posing(p, "astype", dtype=1)},
     ),
+    "network restored from a pair of keys": lambda p: _restored_from(p, lambda parts: [_as_keys(parts)]),
+    "network restored from a pair in a set": lambda p: _restored_from(p, lambda parts: [_as_set(parts)]),
+    "network restored from a pair in a deque": lambda p: _restored_from(
+        p, lambda parts: [Call("collections:deque", parts)]
+    ),
+    "network restored from a pair in a tuple that is made": lambda p: _restored_from(
+        p, lambda parts: [Call("builtins:tuple", parts)]
+    ),
+    "network restored from a result": lambda p: _restored_from(p, lambda parts: [_as_result(parts)]),
+    "network restored from two dicts of keys": lambda p: _restored_again(
+        "torch.nn.modules.linear:Linear",
+        (_as_keys(["__setstate__", Name("sklearn.utils.validation:check_memory")]), {"a": 1, "b": 2}),
+    ),
+    "network restored from a list of another kind": lambda p: _restored_again(
+        "torch.nn.modules.linear:Linear", new("collections:UserList", state={"data": [("__setstate__", later(p))]})
+    ),
     "tensor rebuilt by a load": lambda p: Call(
         "torch._tensor:_rebuild_from_type_v2",
         Name("torch.storage:_load_from_bytes"),
@@ -184,6 +231,18 @@ NEEDS_MORE: Final[Calls] = {
 """What runs a payload or breaks the memory of a process that has torch, or reads what was loaded."""
 
 
+UNLISTED: Final[Calls] = {
+    "method in a state that is made as a UserDict": lambda p: _restored_again(
+        _LOGISTIC, Call("collections:UserDict", {"__setstate__": later(p)})
+    ),
+}
+"""What no honest file needs either, and what might be one of a version that nobody listed."""
+
+
 def attacks() -> list[Attack]:
     """One file for each."""
-    return [*of_calls("answers", RUNS), *of_calls("answers", NEEDS_MORE, loader="")]
+    return [
+        *of_calls("answers", RUNS),
+        *of_calls("answers", NEEDS_MORE, loader=""),
+        *of_calls("answers", UNLISTED, loader="", expected="UNKNOWN"),
+    ]

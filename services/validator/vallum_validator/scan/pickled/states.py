@@ -63,9 +63,8 @@ _HOLD_ITEMS: Final = frozenset(
     }
 )
 """Lists, dicts and sets, and what is derived from them without storing in a way of its own."""
-_HOLD_PAIRS: Final = frozenset({"builtins.frozenset", "builtins.tuple", "numpy.matrix", "numpy.ndarray"})
-_TAKES_ARRAYS: Final = "pandas._libs.arrays."
-"""What is written in C and restored from the array it holds."""
+_IN_C: Final = ("numpy.random.", "pandas._libs.arrays.")
+"""What is written in C, and restored from the array or the seeds that it is given."""
 
 _KEEPS_STATE: Final = re.compile(
     r"(category_encoders|imblearn|skops)\."
@@ -165,12 +164,15 @@ def _is_data(value: Any) -> bool:
 def objection_to_state(target: Instance, state: Any) -> Objection | None:
     """Why an instance may not be given that state, `None` where it may."""
     distribution = target.source.startswith("scipy.stats.")
+    hidden = None if target.source.startswith(_IN_C) else _pair_unknown(state)
+    if hidden is not None:
+        return Objection(f"{target.source} is restored from pairs, of which {shown(hidden)} may be one", malicious=True)
     if isinstance(state, tuple) and len(state) == 2 and not distribution:
         parts = [part for part in state if not isinstance(part, tuple)]
         return next(filter(None, (objection_to_state(target, part) for part in parts)), None)
-    if isinstance(state, Instance) and (holds_items(state) or _holds_pairs(state, target)):
-        # An unpickler takes every dict for a state, `__dict__.update` also pairs. Of those that are filled by an
-        # instance's own method no entry is known, and `__class__` may be one.
+    if isinstance(state, Instance) and (holds_items(state) or not target.source.startswith(_IN_C)):
+        # An unpickler takes every dict for a state, `__dict__.update` also pairs and whatever has keys (`UserDict`).
+        # Of those that are filled by an instance's own method no entry is known, and `__class__` may be one.
         reason = f"{target.source} is restored from {shown(state)}, of which no entry is known"
         return Objection(reason, malicious=state.answers)
     if isinstance(state, Container) and state.kind != "dict" and state.cut and state.active():
@@ -200,8 +202,25 @@ def objection_to_state(target: Instance, state: Any) -> Objection | None:
     return None
 
 
-def _holds_pairs(state: Instance, target: Instance) -> bool:
-    return state.source in _HOLD_PAIRS and not target.source.startswith(_TAKES_ARRAYS)
+def _pair_unknown(state: Any) -> Any:
+    """The first of pairs that is no plain one: an instance (`deque`), or a set or dict of a callable and its name."""
+    if not isinstance(state, tuple) and not (isinstance(state, Container) and state.kind != "dict"):
+        return None
+    parts = list(state) if isinstance(state, tuple) else state.contents()
+    return next(filter(_hides_pair, parts), None) if all(map(_may_be_pair, parts)) else None
+
+
+def _may_be_pair(part: Any) -> bool:
+    if isinstance(part, Container):
+        return len(part.contents()) == (4 if part.kind == "dict" else 2)
+    return isinstance(part, Instance) or (isinstance(part, tuple | str | bytes) and len(part) == 2)
+
+
+def _hides_pair(part: Any) -> bool:
+    if isinstance(part, Container) and part.kind != "list":
+        members = part.contents()
+        return not all(map(is_still, members[::2] if part.kind == "dict" else members))
+    return isinstance(part, Instance)
 
 
 def _items(state: Container) -> list[tuple[Any, Any]] | None:
