@@ -117,6 +117,14 @@ def _as_result(parts: list[Any]) -> Result:
     return Result(maker, Name("scipy.stats._stats_py:TtestResult"), *parts)
 
 
+def _as_function(payload: Payload) -> Raw:
+    """A namespace that answers as an array by what passes for a number."""
+    objects = _dtype("O8", _OBJECTS)
+    return built(
+        Call("types:SimpleNamespace"), {"__array__": Call("numpy.core.multiarray:scalar", objects, later(payload))}
+    )
+
+
 def _elements(dtype: Raw) -> Call:
     """Eight bytes of the file, taken for an element of that dtype."""
     return Call("builtins:list", Call("numpy._core.numeric:_frombuffer", b"A" * 8, dtype, (1,), "C"))
@@ -201,6 +209,17 @@ NEEDS_MORE: Final[Calls] = {
     "network restored from a list of another kind": lambda p: _restored_again(
         "torch.nn.modules.linear:Linear", new("collections:UserList", state={"data": [("__setstate__", later(p))]})
     ),
+    "index of what answers by a number of type object": lambda p: new("pandas:Index", _as_function(p)),
+    "index of what answers by a ufunc that is none": lambda p: new(
+        "pandas:Index",
+        built(
+            Call("types:SimpleNamespace"),
+            {"__array__": Call("numpy.core:_ufunc_reconstruct", "sklearn.utils.validation", "check_memory")},
+        ),
+    ),
+    "getattr, reconstructed as a ufunc and handed on": lambda p: [
+        Call("numpy.core:_ufunc_reconstruct", "builtins", "getattr")
+    ],
     "tensor rebuilt by a load": lambda p: Call(
         "torch._tensor:_rebuild_from_type_v2",
         Name("torch.storage:_load_from_bytes"),

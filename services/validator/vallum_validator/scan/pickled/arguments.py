@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -173,10 +174,30 @@ def _dtype(arguments: Any, allowlist: Allowlist) -> Objection | None:
     return _plain(arguments, allowlist)
 
 
+_SCALARS: Final = tuple(
+    f"numpy.{core}.{module}.scalar" for core in ("_core", "core") for module in ("multiarray", "_multiarray_umath")
+)
+_SCALAR: Final = re.compile(r"[<>|=]?[biufcmMSUV]\d*\Z")
+
+
+def _scalar(arguments: Any, _: Allowlist) -> Objection | None:
+    """Of the type of objects it is whatever it was given: up to numpy 2.2 a function stays one."""
+    dtype = _first(arguments)
+    code = _first(dtype.arguments) if isinstance(dtype, Instance) and dtype.source == "numpy.dtype" else None
+    if isinstance(code, Global) and code.path in _RECORDS:
+        return None
+    if isinstance(code, str) and _SCALAR.match(code):
+        return None
+    objects = isinstance(code, str) and "O" in code
+    reason = f"its type must be one of numbers, texts or bytes, got {shown(dtype)} of {shown(code)}"
+    return Objection(reason, malicious=objects)
+
+
 def _bit_generator(arguments: Any, _: Allowlist) -> Objection | None:
-    """Where its argument is a class, it is called."""
+    """Where its argument is a class, it is called, and what that gives is restored as a generator."""
     first = _first(arguments)
-    if first is None or isinstance(first, str) or (isinstance(first, Global) and first.grade >= Grade.CALLABLE):
+    listed = isinstance(first, Global) and first.grade >= Grade.CALLABLE
+    if first is None or isinstance(first, str) or (listed and first.path.startswith("numpy.random.")):
         return None
     return Objection(f"calls {shown(first)}")
 
@@ -206,6 +227,10 @@ def _ufunc(arguments: Any, allowlist: Allowlist) -> Objection | None:
     return Objection(f"imports a computed name: {shown(arguments)}", malicious=True)
 
 
+IMPORTS: Final[Mapping[str, ArgumentRule]] = dict.fromkeys(
+    ("numpy._core._ufunc_reconstruct", "numpy.core._ufunc_reconstruct"), _ufunc
+)
+"""What gives the listed global that its arguments name, be it a ufunc or not."""
 FOLLOWED: Final = frozenset({"dill._dill._create_array", "dill._dill._load_type"})
 """What no list can grade, since it does what its arguments say: those are judged as if the file did it itself."""
 ENCODINGS: Final = ("latin1", "latin-1", "utf-8", "ascii")
@@ -237,11 +262,8 @@ PLAIN_SOURCES: Final = frozenset(
         *_VALUES,
         *(f"collections.{name}" for name in ("Counter", "OrderedDict", "defaultdict", "deque")),
         *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-        *(
-            f"numpy.{core}.{name}"
-            for core in ("_core", "core")
-            for name in ("multiarray.scalar", "_multiarray_umath.scalar", "numeric._frombuffer")
-        ),
+        *_SCALARS,
+        *("numpy._core.numeric._frombuffer", "numpy.core.numeric._frombuffer"),
         *("_codecs.encode", "builtins.slice", "decimal.Decimal", "fractions.Fraction", "uuid.UUID"),
         *("numpy.dtype", "numpy.ndarray", "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked"),
     }
@@ -288,8 +310,8 @@ ARGUMENT_RULES: Final[Mapping[str, ArgumentRule]] = {
     _BIT_GENERATORS: _bit_generator,
     "functools.partial": _partial,
     "collections.defaultdict": _default_factory,
-    "numpy._core._ufunc_reconstruct": _ufunc,
-    "numpy.core._ufunc_reconstruct": _ufunc,
+    **IMPORTS,
+    **dict.fromkeys(_SCALARS, _scalar),
     "_codecs.encode": _encode,
 }
 """The rule for each callable that needs one, by its path."""

@@ -12,6 +12,7 @@ from vallum_validator.scan.pickled.answers import any_answers, instances_in, is_
 from vallum_validator.scan.pickled.arguments import (
     CLASS_FIRST,
     FOLLOWED,
+    IMPORTS,
     NESTED_TORCH,
     TOOLS,
     Objection,
@@ -186,6 +187,8 @@ class Judge:
                 return self._type_by_name(offset, opcode, arguments)
             case "dill._dill._create_array":
                 return self._created(offset, opcode, arguments)
+            case path if path in IMPORTS and IMPORTS[path](arguments, self._allowlist) is None:
+                return self.name(offset, opcode, *arguments)
         return None
 
     def _type_by_name(self, offset: int, opcode: str, arguments: Any) -> Any:
