@@ -125,6 +125,13 @@ def _as_function(payload: Payload) -> Raw:
     )
 
 
+def _with_keywords(payload: Payload) -> Result:
+    """A call by keywords that are a dict of another kind."""
+    function = Name("ipaddress:IPv4Address")
+    keywords = push(Call("collections:OrderedDict")) + push("address") + push(counting(payload)) + b"s"
+    return Result(built(Call("functools:partial", function), (function, (), Raw(keywords), None)))
+
+
 def _elements(dtype: Raw) -> Call:
     """Eight bytes of the file, taken for an element of that dtype."""
     return Call("builtins:list", Call("numpy._core.numeric:_frombuffer", b"A" * 8, dtype, (1,), "C"))
@@ -254,6 +261,7 @@ UNLISTED: Final[Calls] = {
     "method in a state that is made as a UserDict": lambda p: _restored_again(
         _LOGISTIC, Call("collections:UserDict", {"__setstate__": later(p)})
     ),
+    "address written by keywords of another kind": _with_keywords,
 }
 """What no honest file needs either, and what might be one of a version that nobody listed."""
 
