@@ -261,6 +261,14 @@ UNLISTED: Final[Calls] = {
     "method in a state that is made as a UserDict": lambda p: _restored_again(
         _LOGISTIC, Call("collections:UserDict", {"__setstate__": later(p)})
     ),
+    "optimiser of what is in a list that is made": lambda p: _optimiser(
+        "adam:Adam", param_groups=Call("builtins:list", [new(_LOGISTIC, state={"x": 1})])
+    ),
+    "optimiser of what is in a state that is made": lambda p: _optimiser(
+        "adam:Adam",
+        param_groups=[{"params": ["a"]}],
+        state=Call("collections:defaultdict", Name("builtins:dict"), [["a", new(_LOGISTIC, state={"x": 1})]]),
+    ),
     "address written by keywords of another kind": _with_keywords,
 }
 """What no honest file needs either, and what might be one of a version that nobody listed."""

@@ -138,7 +138,7 @@ def objection_to_parts(target: Instance, state: Any, budget: Budget) -> Objectio
     pending: list[Any] = []
     for key, value in items:
         kept = key == "state" and isinstance(value, Instance) and value.source == "collections.defaultdict"
-        pending += value.attributes if kept else [key, value]
+        pending += value.attributes + value.given if kept else [key, value]
     seen: set[int] = set()
     while pending:
         value = pending.pop()
@@ -152,6 +152,8 @@ def objection_to_parts(target: Instance, state: Any, budget: Budget) -> Objectio
             pending += value.active()
         elif not _is_data(value):
             return Objection(f"{target.source} asks {shown(value)}, which is neither a tensor nor plain data")
+        elif isinstance(value, Instance) and value.source.startswith("builtins."):
+            pending += value.given
     return None
 
 
