@@ -8,7 +8,7 @@ C that no list was made from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from vallum_validator.scan.context import Budget
@@ -98,16 +98,29 @@ def any_answers(values: Iterable[Any], budget: Budget, *, callables: bool = Fals
 
 def instances_in(key: Any, budget: Budget) -> Iterator[Instance]:
     """The instances that are asked for their hash when `key` is: itself, and those it is made of."""
-    pending, seen = [key], set[int]()
+    for value in values_in([key], budget, lambda instance: instance.given + instance.attributes):
+        if isinstance(value, Instance):
+            yield value
+
+
+def values_in(values: Iterable[Any], budget: Budget, inside: Callable[[Instance], list[Any]]) -> Iterator[Any]:
+    """Each of the values and of those inside them, once, save for what is plain.
+
+    Args:
+        values: where to begin.
+        budget: charged for each.
+        inside: what of an instance is looked at.
+    """
+    pending, seen = list(values), set[int]()
     while pending:
         value = pending.pop()
         if is_still(value) or id(value) in seen:
             continue
         seen.add(id(value))
         budget.step(1)
+        yield value
         if isinstance(value, Instance):
-            yield value
-            pending += value.given + value.attributes
+            pending += inside(value)
         elif isinstance(value, tuple):
             pending += value
         elif isinstance(value, Container):

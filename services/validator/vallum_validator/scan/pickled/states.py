@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 from vallum_validator.scan.context import Budget, shown
-from vallum_validator.scan.pickled.answers import can_be_called
+from vallum_validator.scan.pickled.answers import can_be_called, values_in
 from vallum_validator.scan.pickled.arguments import PLAIN_SOURCES, Objection
 from vallum_validator.scan.pickled.values import Container, Global, Instance, Run, is_still
 
@@ -139,21 +139,9 @@ def objection_to_parts(target: Instance, state: Any, budget: Budget) -> Objectio
     for key, value in items:
         kept = key == "state" and isinstance(value, Instance) and value.source == "collections.defaultdict"
         pending += value.attributes + value.given if kept else [key, value]
-    seen: set[int] = set()
-    while pending:
-        value = pending.pop()
-        if is_still(value) or id(value) in seen:
-            continue
-        seen.add(id(value))
-        budget.step(1)
-        if isinstance(value, tuple):
-            pending += value
-        elif isinstance(value, Container):
-            pending += value.active()
-        elif not _is_data(value):
+    for value in values_in(pending, budget, lambda one: one.given if one.source.startswith("builtins.") else []):
+        if not _is_data(value):
             return Objection(f"{target.source} asks {shown(value)}, which is neither a tensor nor plain data")
-        elif isinstance(value, Instance) and value.source.startswith("builtins."):
-            pending += value.given
     return None
 
 
