@@ -58,7 +58,7 @@ def thresholds() -> Thresholds:
 
 @pytest.fixture
 def iris(tmp_path: Path) -> tuple[Path, Manifest]:
-    """An honest bundle with fifty rows to evaluate and a card."""
+    """An honest bundle with fifty rows to evaluate, and no card."""
     frame, labels = numeric("iris")
     estimator = LogisticRegression().fit(frame.to_numpy(), labels)
     (tmp_path / "model.onnx").write_bytes(as_matrix(estimator, 4))
@@ -94,6 +94,7 @@ def test_an_honest_bundle_is_measured_from_beginning_to_end(iris: Any, threshold
     assessment = assess(*iris, thresholds=thresholds, seed=5, on_progress=told.append)
     assert [check.name for check in assessment.checks] == list(CHECK_NAMES)
     assert assessment.checks[0].outcome is not Outcome.INCONCLUSIVE
+    assert assessment.checks[-1].reason == "card is missing: the manifest does not name it"
     assert assessment.scan.verdict is ScanVerdict.CLEAN
     assert [file.path for file in assessment.scan.files] == ["model.onnx", "evaluation.parquet"]
     assert assessment.isolation is not None

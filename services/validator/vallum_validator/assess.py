@@ -222,7 +222,7 @@ def _subject(
 
 def _card(path: Path | None) -> tuple[str | None, str]:
     if path is None:
-        return None, "the manifest names no card"
+        return None, ""
     with path.open("rb") as stream:
         content = stream.read(MAX_CARD_BYTES + 1)
     if len(content) > MAX_CARD_BYTES:
