@@ -195,7 +195,7 @@ def _reason(outcome: Outcome, found: Leakage, limit: float, rate: float, allowed
         return f"{told}: more than the {limit:.0%} policy allows"
     if outcome is Outcome.FAIL:
         return f"{told}; over all false alarm rates ε is at least {found.epsilon:.2f}, policy allows {allowed:.2f}"
-    return f"{told}: too few rows to tell from the {limit:.0%} policy allows"
+    return f"{told}: too few rows to tell it from the {limit:.0%} that policy allows"
 
 
 def _details(subject: Subject, found: Leakage, members: Labelled, population: Labelled) -> dict[str, Detail]:

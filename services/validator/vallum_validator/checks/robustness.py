@@ -261,7 +261,7 @@ def _reason(outcome: Outcome, tally: _Tally, interval: Interval, limit: float, r
     verdict = {
         Outcome.PASS: f"at most the {limit:.0%} policy allows, though a stronger attack may find more",
         Outcome.FAIL: f"more than the {limit:.0%} policy allows",
-        Outcome.INCONCLUSIVE: f"too few rows to tell from the {limit:.0%} policy allows",
+        Outcome.INCONCLUSIVE: f"too few rows to tell it from the {limit:.0%} that policy allows",
     }
     return f"{found}: {verdict[outcome]}"
 
