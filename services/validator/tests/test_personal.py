@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vallum_validator.personal import KINDS, find, iban, luhn
+from vallum_validator.national import luhn
+from vallum_validator.personal import KINDS, find, iban
 
 FOUND = {
     "erika.mustermann@web.de": "e-mail address",
@@ -28,6 +29,18 @@ FOUND = {
     "X1234567L": "Spanish identity number",
     "RSSMRA85T10A562S": "Italian tax code",
     "1234.56.782": "Dutch citizen number",
+    "185057800608491": "French social security number",
+    "912-70-1234": "US taxpayer number",
+    "401 023 2137": "UK health service number",
+    "811228-9874": "Swedish identity number",
+    "19121212+1212": "Swedish identity number",
+    "131052-308T": "Finnish identity number",
+    "010516A903X": "Finnish identity number",
+    "85.07.30-033.28": "Belgian identity number",
+    "529.982.247-25": "Brazilian tax number",
+    "S1234567D": "Singaporean identity number",
+    "11010519491231002X": "Chinese identity number",
+    "ABCPD1234E": "Indian tax number",
 }
 """Made up or published as examples by those who give the numbers out."""
 
@@ -59,6 +72,22 @@ NOT_FOUND = [
     "12345678A",
     "RSSMRA85T10A562T",
     "1234.56.783",
+    "185057800608492",
+    "912-69-1234",
+    "401 023 2138",
+    "901 023 2137",
+    "811328-9874",
+    "811228-9875",
+    "811288-9871",
+    "131052-308U",
+    "85.07.30-033.29",
+    "529.982.247-26",
+    "S1234567E",
+    "11010519491231002Y",
+    "110105194912310021",
+    "ABCCD1234E",
+    "128 256 1024",
+    "2018 2019 2020 2021",
     "2024-01-02 03:04:05",
     "192.168.100.200",
     "1e-05 0.12345678901234567",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vallum_validator.checks import load_thresholds, run_check
 from vallum_validator.checks.personal_data import MAX_ROWS, personal_data
 from vallum_validator.checks.testing import subject_of
 from vallum_validator.domain.evidence import CheckResult, Outcome
+from vallum_validator.national import BARE
 from vallum_validator.table import Subject, Table
 
 THRESHOLDS = load_thresholds(Path(__file__).parents[3] / "policies" / "thresholds.yaml")
@@ -68,6 +70,67 @@ def test_a_column_of_card_numbers_is_found_and_numbers_that_pass_by_chance_are_n
     chance = rng.integers(10**14, 9 * 10**15, ROWS).astype(np.float64)
     found = personal_data(_subject({"card": cards, "sequence": chance}))
     assert dict(found.columns) == {"evaluation.card": {"payment card": ROWS}}
+
+
+def test_article_numbers_as_text_are_no_cards() -> None:
+    """One in ten of those that begin with 4 (EAN of Germany) is a card number of 13 digits by chance."""
+    articles = _text(*(f"40{number:011d}" for number in range(0, 10**11, 10**11 // ROWS)))
+    assert not personal_data(_subject({"article": articles})).columns
+    articles[:3] = f"card {CARD}"
+    found = personal_data(_subject({"article": articles, "card": _text(str(CARD), "none", "12", None)})).columns
+    assert dict(found) == {"evaluation.article": {"payment card": 3}, "evaluation.card": {"payment card": ROWS // 4}}
+
+
+def _numbers(kind: str, count: int = ROWS) -> list[str]:
+    """Valid numbers of a kind."""
+    source = random.Random(0)
+    length, holds = BARE[kind]
+    found: list[str] = []
+    while len(found) < count:
+        day = f"{source.randint(1, 12):02}{source.randint(10, 28)}"
+        digits = "".join(source.choices("123456789", k=length - 1))
+        if kind == "Norwegian identity number":
+            digits = day[2:] + day[:2] + digits[4:]
+        elif kind == "Chinese identity number":
+            digits = digits[:6] + "1980" + day + digits[14:]
+        elif kind == "French social security number":
+            digits = "1" + digits[1:3] + day[:2] + digits[5:]
+        elif length > 9:
+            digits = digits[:2] + day + digits[6:10] + "0" * (length == 13) + digits[10 + (length == 13) :]
+        found += [number for last in "0123456789" if holds(number := digits + last)]
+    return found[:count]
+
+
+@pytest.mark.parametrize("kind", BARE)
+def test_a_column_of_identity_numbers_is_found(kind: str) -> None:
+    numbers = _numbers(kind)
+    columns = {"texts": _text(*numbers, None)}
+    if BARE[kind][0] < 16:
+        columns["numbers"] = np.array([float(number) for number in numbers])
+    found = personal_data(_subject(columns))
+    assert all(found.columns[f"evaluation.{name}"][kind] >= ROWS - 1 for name in columns)
+    assert found.share == 1.0
+
+
+@pytest.mark.parametrize("digits", range(9, 19))
+def test_numbers_that_hold_by_chance_are_no_identity_numbers(digits: int) -> None:
+    source = random.Random(digits)
+    numbers = ["".join(source.choices("0123456789", k=digits)) for _ in range(ROWS)]
+    runs = [str(10 ** (digits - 1) + number) for number in range(ROWS)]
+    found = personal_data(_subject({"random": _text(*numbers), "run": _text(*runs)}))
+    bare = {kind for counts in found.columns.values() for kind in counts} - {"payment card"}
+    assert bare == set()
+
+
+def test_numbers_below_zero_are_no_identity_numbers() -> None:
+    below = -np.arange(10_000_000.0, 10_000_000.0 + ROWS)
+    odd = _text("-12345678", "-123456789", "²²²²²²²²²", "٣٣٣٣٣٣٣٣٣")
+    assert not personal_data(_subject({"below": 10 * below, "odd": odd})).columns
+
+
+def test_one_number_that_is_repeated_is_no_column_of_identity_numbers() -> None:
+    few = _numbers("Polish identity number", 9)
+    assert not personal_data(_subject({"few": _text(*few), "same": np.full(ROWS, float(few[0]))})).columns
 
 
 def test_a_card_may_name_whom_to_turn_to() -> None:

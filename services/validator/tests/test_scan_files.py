@@ -103,7 +103,7 @@ def test_report_names_digest_size_and_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["scan/formats/xml.py", "scan/formats/keras_objects.txt", "scan/context.py", "personal.py"]
+    "file", ["scan/formats/xml.py", "scan/formats/keras_objects.txt", "scan/context.py", "personal.py", "national.py"]
 )
 def test_digest_of_the_rules_covers_whatever_decides(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +112,8 @@ def test_digest_of_the_rules_covers_whatever_decides(
     before = rules_digest()
     package = Path(files.__file__).parents[1]
     shutil.copytree(package / "scan", tmp_path / "scan", ignore=shutil.ignore_patterns("data", "*.pyc"))
-    shutil.copy(package / "personal.py", tmp_path)
+    for beside in ("personal.py", "national.py"):
+        shutil.copy(package / beside, tmp_path)
     monkeypatch.setattr(files, "__file__", str(tmp_path / "scan" / "files.py"))
     assert rules_digest() == before
     (tmp_path / file).write_bytes((tmp_path / file).read_bytes() + b" ")

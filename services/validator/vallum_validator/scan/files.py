@@ -41,7 +41,8 @@ def rules_digest() -> str:
     """
     total = hashlib.sha256(allowlist.digest().encode())
     scanner = Path(__file__).parent
-    for source in sorted((*scanner.rglob("*.py"), *scanner.rglob("*.txt"), scanner.parent / "personal.py")):
+    beside = (scanner.parent / name for name in ("national.py", "personal.py"))
+    for source in sorted((*scanner.rglob("*.py"), *scanner.rglob("*.txt"), *beside)):
         total.update(hashlib.sha256(source.read_bytes()).digest())
     return total.hexdigest()
 
