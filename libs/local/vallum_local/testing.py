@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -57,9 +57,21 @@ def _require(config: pytest.Config, name: str, find: Callable[[Foundations], str
             return find(config.stash[foundations_key])
         except VallumError as error:
             missing[name] = error.message
+    return lack(config, name, missing[name])
+
+
+def lack(config: pytest.Config, name: str, reason: str) -> NoReturn:
+    """End the test for want of a part: skipped and named in the end, or, in CI, failed.
+
+    Args:
+        config: of the session.
+        name: of the part.
+        reason: why it is not there, in one line.
+    """
+    config.stash[missing_key][name] = reason
     if os.environ.get("CI", "").lower() in ("true", "1"):
-        pytest.fail(f"{name} is missing: {missing[name]}", pytrace=False)
-    pytest.skip(f"{name} is missing: {missing[name]}")
+        pytest.fail(f"{name} is missing: {reason}", pytrace=False)
+    pytest.skip(f"{name} is missing: {reason}")
 
 
 @pytest.fixture(scope="session")

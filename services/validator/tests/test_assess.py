@@ -216,7 +216,8 @@ def test_policy_says_whether_a_model_runs_on_a_kernel_that_holds_less(
 
 
 def test_a_check_that_fails_is_its_own_result_and_the_others_go_on(iris: Any, thresholds: Thresholds) -> None:
-    broken: Any = SimpleNamespace(digest="0" * 64, isolation=thresholds.isolation)
+    nobody = SimpleNamespace(presidio=None)
+    broken: Any = SimpleNamespace(digest="0" * 64, isolation=thresholds.isolation, data_privacy=nobody)
     found = reasons(iris, broken)
     assert list(found) == list(CHECK_NAMES)
     assert found["adversarial_robustness"] == "the check itself failed (AttributeError)"

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import pickle
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -277,3 +279,14 @@ async def code_of(
 async def test_without_a_token_for_the_registry_it_does_not_start(platform: Platform) -> None:
     with pytest.raises(Invalid, match="VALLUM_TOKEN_FILE"):
         main.build(platform.config.model_copy(update={"token_file": None}))
+
+
+async def test_what_policy_asks_for_and_is_not_installed_stops_the_start(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(THRESHOLDS.read_text())
+    document["data_privacy"]["presidio"] = {"entities": ["US_ITIN"], "score": 0.5, "source": "made up here"}
+    (tmp_path / "thresholds.yaml").write_text(yaml.safe_dump(document))
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    with pytest.raises(Invalid, match=r"vallum-validator\[presidio\]"):
+        main.build(platform.config.model_copy(update={"thresholds": tmp_path / "thresholds.yaml"}))

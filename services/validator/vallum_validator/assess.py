@@ -34,8 +34,9 @@ from vallum_validator.domain.evidence import (
 from vallum_validator.domain.findings import FileReport, ScanReport, ScanVerdict
 from vallum_validator.sandbox.child import Limits
 from vallum_validator.sandbox.opened import Artifact, Data, Holding, OpenedModel, open_model, read_data
+from vallum_validator.sandbox.presidio import check_installed, open_presidio
 from vallum_validator.scan import rules_digest, scan_file
-from vallum_validator.table import QueryLedger, Subject
+from vallum_validator.table import QueryLedger, Subject, TextReader
 
 log = structlog.get_logger(__name__)
 
@@ -106,8 +107,10 @@ def assess(
         The evidence, with one result for each name in `only`, in the order of `CHECK_NAMES`.
 
     Raises:
-        Invalid: a file that the manifest names is not in the folder, or `only` names no check.
+        Invalid: a file that the manifest names is not in the folder, `only` names no check, or policy asks for
+            Presidio, which is not installed.
     """
+    check_installed(thresholds)
     unknown = sorted(set(only) - set(CHECK_NAMES))
     if unknown:
         raise Invalid(f"no check {unknown[0]!r}; there are {', '.join(CHECK_NAMES)}")
@@ -130,6 +133,7 @@ def assess(
             model = workers.enter_context(_open(artifact, report, manifest, data, holding))
             notes.append(model.why_not)
         subject = _subject(manifest, data, model, files.get(Role.CARD), thresholds, seed)
+        subject = dataclasses.replace(subject, presidio=_presidio(thresholds, holding))
         checks = run_checks(subject, model, [name for name in CHECK_NAMES if name in only], on_progress)
     with _stage("baseline", on_progress):
         baseline = _baseline(manifest, data, model)
@@ -218,6 +222,13 @@ def _subject(
         training=model.training,
         prover=model.prover,
     )
+
+
+def _presidio(
+    thresholds: Thresholds, holding: Holding
+) -> Callable[[], contextlib.AbstractContextManager[TextReader]] | None:
+    rule = thresholds.data_privacy.presidio
+    return None if rule is None else lambda: open_presidio(rule, holding)
 
 
 def _card(path: Path | None) -> tuple[str | None, str]:

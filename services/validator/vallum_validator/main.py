@@ -27,6 +27,7 @@ from vallum_validator.grpc_api.registry import RegistryArtifacts
 from vallum_validator.grpc_api.servicer import ValidatorServicer
 from vallum_validator.measure.process import ProcessMeasurer
 from vallum_validator.provenance import load_publishers
+from vallum_validator.sandbox.presidio import check_installed
 from vallum_validator.scan import rules_digest
 from vallum_validator.service import Validation
 from vallum_validator.store import Codec, SqlStore
@@ -52,13 +53,15 @@ def build(
         randomness: the system's, unless given.
 
     Raises:
-        Invalid: the thresholds, the publishers, the JWKS or the token file is not right.
+        Invalid: the thresholds, the publishers, the JWKS or the token file is not right, or what the thresholds ask
+            for is not installed.
     """
     if config.token_file is None:
         raise Invalid("environment variable VALLUM_TOKEN_FILE: the validator needs a token to call the registry")
     clock = clock or SystemClock()
     randomness = randomness or system_randomness()
     thresholds = load_thresholds(config.thresholds)
+    check_installed(thresholds)
     load_publishers(config.publishers)  # read again by each measurement; here so that a mistake stops the start
     database = Database(config.database_url, pool_size=config.workers + _OTHER_CONNECTIONS)
     store = SqlStore(database, Codec(_encode, _decode, wire.EventWriter(ids or Uuid7Ids(clock, randomness)).event))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,6 +213,41 @@ class Prover(Protocol):
         """
 
 
+class TextHit(NamedTuple):
+    """Where a reader of texts found personal data; never what it is.
+
+    Args:
+        text: index of the text.
+        entity: what was found, in the reader's words.
+        recogniser: of its own, which found it.
+        score: how sure it is, in [0, 1].
+    """
+
+    text: int
+    entity: str
+    recogniser: str
+    score: float
+
+
+class TextReader(Protocol):
+    """Looks for personal data in texts, beside our own search."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """What it is made of, by name."""
+
+    def read(self, texts: Sequence[str], context: Sequence[str]) -> list[TextHit]:
+        """Look through texts, each by itself.
+
+        Args:
+            texts: any.
+            context: words about all of them, e.g. of the name of their column.
+
+        Raises:
+            Invalid: it gave no answer that can be read.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What a check gets to measure.
@@ -230,6 +265,7 @@ class Subject:
         seed: every random choice comes from it.
         training: opens a trainer of the model's kind, in a process of its own; `None` where it cannot be trained again.
         prover: what can be proved about the model beside asking it; `None` where nothing can.
+        presidio: opens the second reader of personal data; `None` where policy does not ask for it.
     """
 
     manifest: Manifest
@@ -244,6 +280,7 @@ class Subject:
     seed: int
     training: Callable[[], AbstractContextManager[Trainer]] | None = None
     prover: Prover | None = None
+    presidio: Callable[[], AbstractContextManager[TextReader]] | None = None
 
 
 def canonical_column(column: Column | Sequence[object]) -> Labels:

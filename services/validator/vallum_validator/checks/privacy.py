@@ -17,6 +17,7 @@ from vallum_validator.checks.hardening import Attacked, Goal, tell_less, train_o
 from vallum_validator.checks.leakage import Leakage, curve, leakage, loss_tail
 from vallum_validator.checks.membership import ATTACKS, attack
 from vallum_validator.checks.personal_data import personal_data, with_personal_data
+from vallum_validator.checks.presidio import second_reading, with_second_reading
 from vallum_validator.checks.references import OwnKind, References, Rows, judged, train_references
 from vallum_validator.checks.same_source import one_source
 from vallum_validator.checks.sequential import outcome_below
@@ -40,7 +41,10 @@ def check(subject: Subject) -> CheckResult:
     except Invalid as error:
         # Nothing of the model could be measured; what its data hold is true all the same.
         result = CheckResult(NAME, Outcome.INCONCLUSIVE, seed=subject.seed, reason=error.message)
-    return with_personal_data(result, found, policy.at(subject.manifest.model.tier), policy.source)
+    limit = policy.at(subject.manifest.model.tier)
+    result = with_personal_data(result, found, limit, policy.source)
+    second = second_reading(subject, found)
+    return with_second_reading(result, second, limit) if second else result
 
 
 def _membership(subject: Subject) -> CheckResult:

@@ -71,6 +71,24 @@ class Robustness(_Part):
     confidence: Setting
 
 
+class PresidioRule(_Part):
+    """What Microsoft's Presidio is asked beside our own search for personal data.
+
+    Args:
+        entities: what it looks for, in its own names, e.g. `US_ITIN`.
+        score: the least that counts; a right check digit is 1.0, a form alone mostly 0.5 or less.
+        most_rows: rows of each table that it looks at, evenly spread.
+        model: an installed spaCy pipeline, or the path of its folder, for names of people and places; empty for none.
+        source: why it is asked, and for these.
+    """
+
+    entities: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], ...], Field(min_length=1)]
+    score: Annotated[float, Field(gt=0.0, le=1.0)]
+    most_rows: Annotated[int, Field(ge=1, le=20_000)] = 2000
+    model: str = ""
+    source: Source
+
+
 class Privacy(_Part):
     """What `data_privacy` is judged by.
 
@@ -82,6 +100,7 @@ class Privacy(_Part):
         most_population: more rows of the population than this are sampled.
         shift: largest share by which members and population may be told apart without the model (AUC above 1/2).
         personal_data: largest share of rows that may hold what identifies a person directly.
+        presidio: who else looks for it; `None` for nobody.
         confidence: of the interval and the verdict.
     """
 
@@ -93,6 +112,7 @@ class Privacy(_Part):
     shift: Setting
     personal_data: Limit
     confidence: Setting
+    presidio: PresidioRule | None = None
 
 
 class Fairness(_Part):

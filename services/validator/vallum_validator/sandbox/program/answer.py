@@ -6,7 +6,7 @@ import os
 import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vallum_validator.sandbox.frames import (
     CONVERTED,
@@ -22,6 +22,9 @@ from vallum_validator.sandbox.frames import (
 )
 from vallum_validator.sandbox.program.hold import hold, lacking
 from vallum_validator.sandbox.program.rows import Input, Model, Rows
+
+if TYPE_CHECKING:
+    from vallum_validator.sandbox.program.presidio import Presidio
 
 _TCP_DISCARD_PORT: Final = 9
 
@@ -91,6 +94,7 @@ class _Work:
         self.model: Model | None = None
         self.made: dict[str, Model] = {}
         self.inputs: tuple[Input, ...] = ()
+        self.presidio: Presidio | None = None
 
 
 def _hello(_work: _Work, request: Frame) -> _Reply:
@@ -198,6 +202,20 @@ def _reference(_work: _Work, request: Frame) -> _Reply:
     return {}, {"lines": np.array(read(request.head["path"], request.head["format"]), dtype=object)}
 
 
+def _open_presidio(work: _Work, request: Frame) -> _Reply:
+    from vallum_validator.sandbox.program.presidio import Presidio
+
+    head = request.head
+    work.presidio = Presidio(head["entities"], head["score"], head["model"])
+    return {"versions": work.presidio.versions}, {}
+
+
+def _find_by_presidio(work: _Work, request: Frame) -> _Reply:
+    if work.presidio is None:
+        raise FrameInvalid("Presidio has not been opened")
+    return {}, work.presidio.find(request.arrays["texts"].tolist(), request.head["context"])
+
+
 def _structure(work: _Work, _request: Frame) -> _Reply:
     return {}, _model(work, ORIGINAL).structure()
 
@@ -229,6 +247,8 @@ _COMMANDS: Final[Mapping[str, Callable[[_Work, Frame], _Reply]]] = {
     "train": _train,
     "predict": _predict,
     "reference": _reference,
+    "presidio": _open_presidio,
+    "presidio_find": _find_by_presidio,
     "structure": _structure,
     "bound": _bound,
 }
