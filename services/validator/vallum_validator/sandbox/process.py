@@ -16,6 +16,7 @@ from vallum_validator.domain.evidence import Isolation
 from vallum_validator.sandbox.child import Limits, launch
 from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
 from vallum_validator.sandbox.isolation import check_held, confinement_for, kernel_landlock_abi
+from vallum_validator.sandbox.program.hold import filters_of_process
 
 _READ_BYTES: Final = 1024 * 1024
 _MESSAGE_CHARACTERS: Final = 300
@@ -77,7 +78,12 @@ class Worker:
                 os.set_blocking(descriptor, False)
             confined = confinement.by_sandlock
             greeting = self.call(
-                {"command": "hello", "confined": confined, "limits": {} if confined else self._own_limits()},
+                {
+                    "command": "hello",
+                    "confined": confined,
+                    "filters": filters_of_process(),
+                    "limits": {} if confined else self._own_limits(),
+                },
                 seconds=self.limits.start_s,
             )
             reached = tuple(what for what in _REACHES if what in greeting.head.get("reached", _REACHES))

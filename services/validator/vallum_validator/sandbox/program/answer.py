@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vallum_validator.sandbox.program.presidio import Presidio
 
 _TCP_DISCARD_PORT: Final = 9
+_SOCKETS: Final = ((2, 2, 0), (2, 1, 262), (16, 3, 0))
+"""UDP, multipath TCP and netlink: the last two are refused by the worker's own filter and by no other."""
 
 
 def main() -> None:
@@ -105,7 +107,8 @@ def _hello(_work: _Work, request: Frame) -> _Reply:
         return {"reached": []}, {}
     hold()
     probes = {"files outside its own": _reaches_files, "the network": _reaches_network}
-    return {"reached": [*(what for what, probe in probes.items() if probe()), *lacking()]}, {}
+    reached = [what for what, probe in probes.items() if probe()]
+    return {"reached": [*reached, *lacking(request.head.get("filters"))]}, {}
 
 
 def _reaches_files() -> bool:
@@ -127,10 +130,19 @@ def _reaches_network() -> bool:
         pass
     except OSError:
         return True
+    return any(_makes_socket(*kind) for kind in _SOCKETS)
+
+
+def _makes_socket(family: int, kind: int, protocol: int) -> bool:
+    """Whether anything but a refusal answers, e.g. that this kernel does not know the protocol."""
+    import socket
+
     try:
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+        socket.socket(family, kind, protocol).close()
     except PermissionError:
         return False
+    except OSError:
+        return True
     return True
 
 
