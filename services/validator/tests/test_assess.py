@@ -211,7 +211,7 @@ def test_policy_says_whether_a_model_runs_on_a_kernel_that_holds_less(
         assert check.value is not None
     else:
         assert assessment.isolation is None
-        assert "policy may allow a weaker isolation" in check.reason
+        assert "unless policy allows a weaker isolation" in check.reason
     assert not thresholds.isolation.allow_weaker
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from vallum_common.errors import Unavailable
 from vallum_validator.sandbox.isolation import Confinement
+from vallum_validator.sandbox.refusals import explained
 
 _COMMAND: Final = (sys.executable, "-I", "-B", "-m", "vallum_validator.sandbox.program")
 # From .../vallum_validator/sandbox/child.py to the folder that the package is imported from.
@@ -147,7 +148,7 @@ class _Confined:
         try:
             self._process = self._sandbox.popen(_COMMAND, stdin=piped, stdout=piped, stderr=null)
         except (RuntimeError, sandlock.SandlockError) as error:
-            raise Unavailable(f"the sandbox could not be made here ({error}); nothing was run") from error
+            raise Unavailable(explained(f"the sandbox could not be made here ({error}), nothing was run")) from error
         self._ended = ""
 
     @property

@@ -12,6 +12,7 @@ from typing import Final
 
 from vallum_common.errors import Unavailable
 from vallum_validator.domain.evidence import Isolation
+from vallum_validator.sandbox.refusals import explained
 
 FULL_LANDLOCK_ABI: Final = 6
 """The first that keeps signals and abstract sockets inside. Source: Linux, Documentation/userspace-api/landlock.rst."""
@@ -81,8 +82,10 @@ def confinement_for(landlock_abi: int, *, allow_weaker: bool) -> Confinement:
         return Confinement(landlock_abi=landlock_abi, by_sandlock=True)
     if not allow_weaker:
         raise Unavailable(
-            f"this kernel has Landlock ABI {landlock_abi}, a model is run under {FULL_LANDLOCK_ABI} (Linux 6.12) or "
-            "later; policy may allow a weaker isolation"
+            explained(
+                f"this kernel has Landlock ABI {landlock_abi}, a model is run under {FULL_LANDLOCK_ABI} (Linux 6.12) "
+                "or later, unless policy allows a weaker isolation"
+            )
         )
     missing = tuple(name for name, since in _SINCE_ABI.items() if since > landlock_abi)
     return Confinement(landlock_abi=landlock_abi, by_sandlock=landlock_abi > 0, missing=missing)

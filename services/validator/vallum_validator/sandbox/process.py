@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from vallum_common.errors import Invalid
+from vallum_common.errors import Invalid, Unavailable
 from vallum_validator.domain.evidence import Isolation
 from vallum_validator.sandbox.child import Limits, launch
 from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
 from vallum_validator.sandbox.isolation import check_held, confinement_for, kernel_landlock_abi
 from vallum_validator.sandbox.program.hold import filters_of_process
+from vallum_validator.sandbox.refusals import explained, refusals
 
 _READ_BYTES: Final = 1024 * 1024
 _MESSAGE_CHARACTERS: Final = 300
@@ -92,8 +93,11 @@ class Worker:
             self.isolation: Isolation = (
                 check_held(held, reached, allow_weaker=allow_weaker_isolation) if held.seccomp else held
             )
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, WorkerFailed) and confinement.by_sandlock and refusals():
+                what = f"the sandbox did not come up ({error.message}), nothing was run"
+                raise Unavailable(explained(what)) from error
             raise
 
     def __enter__(self) -> Worker:
