@@ -2,12 +2,14 @@
 
 A parser has nothing to do but compute. Should one be taken over all the same, it finds itself without the files of its
 user, unable to start a program or to open a connection, and cannot regain any of it. Landlock is used where the kernel
-has it; resource limits hold everywhere. On systems other than Linux the limits are all there is.
+has it; resource limits hold everywhere. On systems other than Linux the limits are all there is. What Landlock did not
+take away is told, so that no report says less than was so.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import os
 import resource
@@ -41,6 +43,10 @@ _TCP_RIGHTS: Final = 0b11
 _SCOPES: Final = 0b11
 """Abstract sockets and signals."""
 
+_ALL: Final = "open files of the user, start programs and connect"
+_HELD_SINCE: Final = {3: "cut off files", 4: "connect by TCP", 6: "send signals and use abstract sockets"}
+"""What a process may still do below this ABI. Source: as above."""
+
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 """What a module in C may need beside itself: without them lz4 cannot be imported, and no lz4 file be judged."""
 _SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -66,7 +72,7 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def confine(limits: Limits, size_bytes: int, *, parent: int, keep: Iterable[int], spool: str | None) -> None:
+def confine(limits: Limits, size_bytes: int, *, parent: int, keep: Iterable[int], spool: str | None) -> str:
     """Give up, for good, what the scan of a file needs not.
 
     Args:
@@ -75,6 +81,12 @@ def confine(limits: Limits, size_bytes: int, *, parent: int, keep: Iterable[int]
         parent: process id of the parent; the process ends with it.
         keep: the descriptors that stay open.
         spool: an empty folder for temporary files, the only one that may be written to.
+
+    Returns:
+        what this system did not let it give up, with the reason; empty where it is all gone.
+
+    Raises:
+        OSError: what any system lets a process do was refused.
     """
     tempfile.tempdir = spool or os.devnull
     _leave_the_terminal()
@@ -85,8 +97,7 @@ def confine(limits: Limits, size_bytes: int, *, parent: int, keep: Iterable[int]
     for before, after in zip([2, *kept], [*kept, 1 << 20], strict=True):
         os.closerange(before + 1, after)
     _limit(limits, size_bytes, kept[-1])
-    if _LIBC is not None:
-        _restrict_files(_LIBC, spool)
+    return _restrict_files(_LIBC, spool) if _LIBC is not None else f"{_ALL}: this is no Linux"
 
 
 def end_with(parent: int) -> None:
@@ -140,23 +151,35 @@ def private_bytes() -> int:
         return 0
 
 
-def _restrict_files(libc: ctypes.CDLL, spool: str | None) -> None:
-    """By Landlock: read the interpreter and our own code, write into one folder, and nothing else."""
+def _restrict_files(libc: ctypes.CDLL, spool: str | None) -> str:
+    """By Landlock: read the interpreter and our own code, write into one folder, and nothing else.
+
+    Returns:
+        what is left open, and why; empty where nothing is.
+    """
     abi = libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
     if abi < 1:
-        return
+        return f"{_ALL}: {_refusal()}"
     rights = _FILE_RIGHTS | sum(right for since, right in _RIGHTS_SINCE.items() if abi >= since)
     rules = _Ruleset(rights, _TCP_RIGHTS if abi >= 4 else 0, _SCOPES if abi >= 6 else 0)
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
     ruleset = libc.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(rules), size, 0)
     if ruleset < 0:
-        return
+        return f"{_ALL}: {_refusal()}"
     for folder in _code_folders():
         _allow(libc, ruleset, folder, _READ_FILE | _READ_DIR)
     if spool:
         _allow(libc, ruleset, spool, (_WRITE_FILE | _READ_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE) & rights)
-    libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    refusal = _refusal() if libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) else ""
     os.close(ruleset)
+    if refusal:
+        return f"{_ALL}: {refusal}"
+    open_still = [what for since, what in _HELD_SINCE.items() if abi < since]
+    return f"{', '.join(open_still)}: Landlock has ABI {abi} here" if open_still else ""
+
+
+def _refusal() -> str:
+    return f"Landlock is refused here ({errno.errorcode.get(ctypes.get_errno(), 'unknown')})"
 
 
 def _code_folders() -> set[str]:

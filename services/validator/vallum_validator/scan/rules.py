@@ -41,6 +41,7 @@ _LIST: Final = (
     Rule("scan.failed", _UNKNOWN, _HIGH, "The scanner itself failed on this file; nothing is known about it."),
     Rule("scan.lists-invalid", _UNKNOWN, _HIGH, "An allow-list is not the one that was published; none is trusted."),
     Rule("scan.spool", _UNKNOWN, _HIGH, "No temporary file could be made for what the file expands to."),
+    Rule("scan.unconfined", _CLEAN, _LOW, "The file was judged by a process that is confined less than on Linux 6.12."),
     Rule("scan.finding-limit", _CLEAN, _INFO, "More findings than are kept; the verdict counts them all."),
     Rule("limit.reached", _UNKNOWN, _HIGH, "A limit on size, ratio, entries, depth or opcodes ended the scan early."),
     Rule("limit.wall-time", _UNKNOWN, _HIGH, "The scan took longer than a file of this size may take, and was ended."),

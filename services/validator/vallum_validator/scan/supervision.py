@@ -253,13 +253,13 @@ def _tell(channel: int, *answer: str | int | None) -> None:
         rest = rest[os.write(channel, rest) :]
 
 
-def _judge(content: Callable[[], memoryview], give_up: Callable[[], None], budget: Budget, channel: int) -> NoReturn:
+def _judge(content: Callable[[], memoryview], give_up: Callable[[], str], budget: Budget, channel: int) -> NoReturn:
     """The child, from its birth to its end: it never returns to the code that was running when it was forked."""
     try:
         gc.freeze()  # nothing of the parent's is collected here, where its descriptors mean something else
-        give_up()
         ledger = _TellingLedger(budget.limits.findings, channel)
-        found = _guarded(content, Context("", 0, ledger, budget, inspect))
+        context = Context("", 0, ledger, budget, inspect)
+        found = _guarded(content, context) if _has_given_up(give_up, context) else "unknown"
         _tell(channel, found, ledger.verdict.value)
         os._exit(0)
     except BaseException:  # noqa: BLE001 (the edge of a process: whatever happens here, it must end here)
@@ -269,6 +269,18 @@ def _judge(content: Callable[[], memoryview], give_up: Callable[[], None], budge
             _tell(channel, traceback.format_exc()[-_LINE_BYTES // 16 :])
     finally:
         os._exit(1)
+
+
+def _has_given_up(give_up: Callable[[], str], context: Context) -> bool:
+    try:
+        left = give_up()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        context.report("scan.failed", f"the scanning process could not be confined before it read the file: {reason}")
+        return False
+    if left:
+        context.report("scan.unconfined", f"a parser that this file took over could {left}")
+    return True
 
 
 def _guarded(content: Callable[[], memoryview], context: Context) -> str:
