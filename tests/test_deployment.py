@@ -91,6 +91,23 @@ def test_each_service_sees_its_own_secrets_only_and_compliance_alone_signs(compo
         assert ("VALLUM_SIGNING_KEY" in service["environment"]) == (name == "compliance")
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_validator_alone_may_be_given_a_capability_which_nobody_can_take(compose: dict[str, Any]) -> None:
+    """The sandbox needs a call that Docker's default profile opens with it: `test_sandbox_container.py`."""
+    given = {name: service["cap_add"] for name, service in compose["services"].items() if "cap_add" in service}
+    assert given == {"validator": ["SYS_PTRACE"]}
+    assert "user" not in compose["services"]["validator"]
+    assert [line for line in (ROOT / "services/Dockerfile").read_text().splitlines() if line.startswith("USER")] == [
+        "USER 10001"
+    ]
+
+
+def test_what_a_submission_leaves_is_reaped_and_bounded(compose: dict[str, Any]) -> None:
+    validator = compose["services"]["validator"]
+    assert validator["init"] is True
+    assert 0 < validator["pids_limit"] < 4096
 
 
 @pytest.fixture
