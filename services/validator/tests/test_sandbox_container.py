@@ -19,6 +19,7 @@ import safetensors.numpy
 from vallum.validator.v1 import events_pb2
 from vallum_validator import wire
 from vallum_validator.domain.evidence import Assessment, Outcome
+from vallum_validator.sandbox import refusals
 from vallum_validator.sandbox.isolation import FULL_LANDLOCK_ABI, kernel_landlock_abi
 
 from .models.engine import CONDITIONS, DOCKER, DOCKER_WITH_SYS_PTRACE, FULL, REFUSED, SCAN_REFUSED
@@ -147,12 +148,37 @@ def test_behaviour_is_inconclusive_under(condition: str) -> None:
     assert all(REASONS[condition] in check.reason for check in behaviour)
 
 
+def test_the_command_says_once_that_landlock_did_not_hold_the_scan(files: list[str]) -> None:
+    command = "from vallum_client.cli.main import main; main()"
+    done = under("landlock unknown", "-c", command, "scan", *files)
+    told = " ".join(done.stdout.split())
+    assert "scan.unconfined, 3 of 3 files: a parser that this file took over could open files of the user" in told
+    assert "Landlock is refused here (ENOSYS)" in told
+    assert (done.returncode, done.stdout.count("scan.unconfined"), done.stderr) == (1, 1, "")
+
+
 def test_a_bundle_is_measured_under_dockers_default_profile() -> None:
     assessment = assessed(DOCKER_WITH_SYS_PTRACE)
     assert assessment.isolation is not None
     assert (assessment.isolation.mechanism, assessment.isolation.degraded) == ("sandlock", ())
     robustness = next(check for check in assessment.checks if check.name == "adversarial_robustness")
     assert robustness.value is not None
+
+
+def test_what_is_not_refused_is_not_blamed_and_asking_leaves_nothing_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    assert refusals.refusals() == ()
+    assert refusals.explained("gone") == "gone; docs/sandbox.md tells what it needs, in a container too"
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize(("scope", "blamed"), [("1", False), ("2", True), ("3", True), ("", False)])
+def test_a_kernel_that_lets_administrators_alone_see_into_processes_is_blamed(
+    scope: str, blamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ptrace_scope").write_text(scope)
+    monkeypatch.setattr(refusals, "_YAMA", tmp_path / "ptrace_scope")
+    assert any(f"ptrace_scope is {scope}" in reason for reason in refusals.refusals()) == blamed
 
 
 @pytest.mark.parametrize("condition", FULL)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _FORMATS: Final = ("table", "json", "sarif")
 _EXITS: Final = {"CLEAN": Exit.GOOD, "MALICIOUS": Exit.NO, "UNKNOWN": Exit.COULD_NOT_TELL}
+_UNCONFINED: Final = "scan.unconfined"
 _COLOURS: Final = {"CLEAN": "32", "MALICIOUS": "31", "UNKNOWN": "33"}
 _WIDTH: Final = 80
 _INDENT: Final = "    "
@@ -185,7 +186,8 @@ def _tell(report: ScanReport, form: str, output: Path | None, code: Exit) -> boo
     """Write the report; say whether it has arrived."""
     if form == "table":
         colour = output is None and _is_terminal()
-        text = "".join(line + "\n" for file in report.files for line in _lines(file, colour=colour))
+        lines = [line for file in report.files for line in _lines(file, colour=colour)]
+        text = "".join(line + "\n" for line in (*lines, *_of_this_machine(report)))
     else:
         import json
 
@@ -269,12 +271,27 @@ def _lines(file: FileReport, *, colour: bool) -> Iterator[str]:
     if colour:
         verdict = f"\x1b[{_COLOURS[file.verdict.value]}m{verdict}\x1b[0m"
     yield f"{verdict} {file.format:<12} {visible(file.path)}"
-    if file.findings:
-        import textwrap
     for finding in file.findings:
-        member = f" {finding.member}" if finding.member else ""
-        offset = "" if finding.offset is None else f" byte {finding.offset}"
-        text = visible(f"{finding.severity.value:<8} {finding.rule}{member}{offset}: {finding.message}")
-        yield from textwrap.wrap(
-            text, _WIDTH - 2, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False
-        )
+        if finding.rule != _UNCONFINED:
+            member = f" {finding.member}" if finding.member else ""
+            offset = "" if finding.offset is None else f" byte {finding.offset}"
+            yield from _wrapped(
+                f"{finding.severity.value:<8} {finding.rule}{member}{offset}: {finding.message}", _INDENT
+            )
+
+
+def _of_this_machine(report: ScanReport) -> Iterator[str]:
+    """What is so of every file alike, told once; JSON and SARIF have it with each file."""
+    from collections import Counter
+
+    told = Counter(one.message for file in report.files for one in file.findings if one.rule == _UNCONFINED)
+    for message, count in told.items():
+        yield from _wrapped(f"{_UNCONFINED}, {count} of {len(report.files)} files: {message}", "")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(
+        visible(text), _WIDTH - 2, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
