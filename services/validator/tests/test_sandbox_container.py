@@ -59,6 +59,7 @@ REASONS = {
     "own filter refused": "could reach the network, system calls that no filter refuses; nothing was run",
     "pidfd_open unknown": "pidfd_open is refused (ENOSYS)",
     "memory of the worker not to be read": "process_vm_readv is refused (EPERM)",
+    "memory of the worker not to be written": "process_vm_writev is refused (EPERM)",
     "openat2 unknown": "openat2 is refused (ENOSYS)",
 }
 """What an operator is told; elsewhere that there is no sandbox, and where to read on."""

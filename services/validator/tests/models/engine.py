@@ -34,6 +34,7 @@ _CALLS: Final[Mapping[str, tuple[int, int]]] = {
     "seccomp": (317, 277),
     "prctl": (157, 167),
     "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
     "pidfd_open": (434, 434),
     "openat2": (437, 437),
     "memfd_create": (319, 279),
@@ -127,6 +128,7 @@ REFUSED: Final[Mapping[str, tuple[Refusal, ...]]] = {
     "privileges not to be given up": (_call("prctl", argument=0, values=[_NO_NEW_PRIVILEGES]),),
     "pidfd_open unknown": (_call("pidfd_open", errno.ENOSYS),),
     "memory of the worker not to be read": (_call("process_vm_readv"),),
+    "memory of the worker not to be written": (_call("process_vm_writev"),),
     "openat2 unknown": (_call("openat2", errno.ENOSYS),),
 }
 """Conditions in which nothing may be run, by name."""

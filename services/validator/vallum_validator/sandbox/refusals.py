@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 _LANDLOCK, _PIDFD_OPEN, _OPENAT2, _PIDFD_GETFD = 444, 434, 437, 438
 """Numbers of system calls are the same on every architecture for all that came after 2019."""
-_SECCOMP_AND_MEMORY: Final[Mapping[str, tuple[int, int]]] = {"x86_64": (317, 310), "aarch64": (277, 270)}
-"""seccomp and process_vm_readv. Source: as in `program.hold`."""
+_OLDER: Final[Mapping[str, tuple[int, int, int]]] = {"x86_64": (317, 310, 311), "aarch64": (277, 270, 271)}
+"""seccomp, process_vm_readv and process_vm_writev. Source: as in `program.hold`."""
 _ACTION_AVAILABLE, _USER_NOTIFICATION = 2, 0x7FC00000
 """Source: Linux, include/uapi/linux/seccomp.h."""
 _YAMA: Final = Path("/proc/sys/kernel/yama/ptrace_scope")
@@ -58,9 +58,10 @@ def refusals() -> tuple[str, ...]:
 
 def _refused_calls(libc: ctypes.CDLL) -> list[str]:
     own = libc.syscall(_PIDFD_OPEN, os.getpid(), 0)
-    seccomp, memory = _SECCOMP_AND_MEMORY.get(os.uname().machine, (-1, -1))
+    seccomp, read, write = _OLDER.get(os.uname().machine, (-1, -1, -1))
     place = ctypes.create_string_buffer(8)
     part = _Iovec(ctypes.addressof(place), 8)
+    memory = (os.getpid(), ctypes.byref(part), 1, ctypes.byref(part), 1, 0)
     action = ctypes.c_uint32(_USER_NOTIFICATION)
     calls = (
         _Call("landlock_create_ruleset", _LANDLOCK, (None, 0, 1)),
@@ -68,7 +69,8 @@ def _refused_calls(libc: ctypes.CDLL) -> list[str]:
         _Call("pidfd_open", _PIDFD_OPEN, (os.getpid(), 0)),
         _Call("pidfd_getfd", _PIDFD_GETFD, (own, 0, 0)),
         _Call("openat2", _OPENAT2, (-1, None, None, 0)),
-        _Call("process_vm_readv", memory, (os.getpid(), ctypes.byref(part), 1, ctypes.byref(part), 1, 0)),
+        _Call("process_vm_readv", read, memory),
+        _Call("process_vm_writev", write, memory),
     )
     try:
         tried = {call.name: _try(libc, call) for call in calls}
