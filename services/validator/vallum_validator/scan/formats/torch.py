@@ -12,7 +12,8 @@ from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.text import is_text
-from vallum_validator.scan.pickled.judge import Judge, Reading
+from vallum_validator.scan.pickled.judge import Judge
+from vallum_validator.scan.pickled.readings import Reading
 from vallum_validator.scan.pickled.streams import follow
 from vallum_validator.scan.pickled.values import Global
 from vallum_validator.scan.reader import Reader

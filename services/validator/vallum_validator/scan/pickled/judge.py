@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any, Final
 
 from vallum_common.errors import Exhausted, Invalid
@@ -29,6 +28,7 @@ from vallum_validator.scan.pickled.arrays import (
 )
 from vallum_validator.scan.pickled.formulas import objection_to_formula
 from vallum_validator.scan.pickled.payloads import is_payload, texts_in
+from vallum_validator.scan.pickled.readings import NO_PICKLE, Reading, cannot_be_imported
 from vallum_validator.scan.pickled.shadows import call_of_partial, objection_to_items, objection_to_shadowing
 from vallum_validator.scan.pickled.states import (
     holds_items,
@@ -50,9 +50,6 @@ from vallum_validator.scan.pickled.values import (
     keys_of,
 )
 
-_NUMPY_PARTS: Final = frozenset({"dtype", "ndarray", "scalar", "_reconstruct", "_frombuffer"})
-"""Arrays of objects in joblib files are pickles with a memo of their own. Read on by plain pickle they name these in
-modules that are any text of the file; the import fails."""
 _REPORT_COST: Final = 30
 """Opcodes charged for a finding: its message takes as long to write."""
 _TEXT_PER_STEP: Final = 4
@@ -64,19 +61,6 @@ COMPANIONS: Final = frozenset(
 """joblib before 0.10 kept each array in a file of its own, which today's joblib still loads, pickles in it included."""
 _FROM_BUFFER: Final = frozenset({"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"})
 _GIVES_TEXT: Final = frozenset({"builtins.str", "builtins.getattr"})
-
-
-class Reading(Enum):
-    """Which program loads the pickle."""
-
-    ANY = "any"
-    """Not known: persistent ids may be resolved."""
-    PLAIN = "plain"
-    """`pickle.load` on bytes that are meant to be something else: it refuses persistent ids."""
-    TORCH = "torch"
-    """torch, which resolves persistent ids to storages."""
-    SCRIPT = "script"
-    """The unpickler of TorchScript, written in C++: its `__torch__` classes are declared in the archive's own code."""
 
 
 class Judge:
@@ -113,9 +97,7 @@ class Judge:
             found: Global = Tool(module, name, grade, offset, self._handed_on)
         else:
             found = Global(module, name, grade, offset)
-        # Array bytes that are no pickle name what nobody calls a module: the import fails.
-        odd = name in _NUMPY_PARTS or not (module.isascii() and module.isprintable())
-        if odd and self._reading is Reading.PLAIN and found.grade is Grade.UNLISTED:
+        if found.grade is Grade.UNLISTED and cannot_be_imported(module, name, self._reading, self._allowlist):
             raise Invalid(f"no module {shown(module)} has {shown(name)}")
         self.named.add(found.path[:MAX_SHOWN])
         if found.grade is Grade.DENIED:
@@ -328,7 +310,7 @@ class Judge:
         target.answers = True
         if target.hashed:
             self._report("pickle.call-unlisted", opcode, f"has a key answer with a function: {target!r}", offset)
-        elif self._reading is Reading.PLAIN:
+        elif self._reading in NO_PICKLE:
             what = f"has {target!r} answer with a function of the file's choice"
             self._report("pickle.call-unlisted", opcode, what, offset)
 
@@ -343,14 +325,14 @@ class Judge:
 
     def extension(self, offset: int, opcode: str, code: int) -> Any:
         """Report a global that is named by number."""
-        if self._reading is Reading.PLAIN:
+        if self._reading in NO_PICKLE:
             raise Invalid(f"no extension has the code {code}")
         self._report("pickle.extension-code", opcode, f"names the global with registry number {code}", offset)
         return Instance(f"extension {code}")
 
     def persistent(self, offset: int, opcode: str, identity: Any) -> Any:
         """Accept the storages of torch, report anything else."""
-        if self._reading is Reading.PLAIN:
+        if self._reading in NO_PICKLE:
             raise Invalid(f"pickle.load refuses the persistent id at offset {offset}")
         if (
             self._reading in (Reading.TORCH, Reading.SCRIPT)
@@ -374,7 +356,7 @@ class Judge:
 
     def buffer(self, offset: int) -> Any:
         """Report a buffer that is not in the file."""
-        if self._reading is Reading.PLAIN:
+        if self._reading in NO_PICKLE:
             raise Invalid(f"pickle.load has no buffer for offset {offset}")
         self._report("pickle.buffer", "NEXT_BUFFER", "asks for a buffer outside the stream", offset)
         return OPAQUE

@@ -11,9 +11,10 @@ from vallum_validator.domain.findings import ScanVerdict
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, Ledger
 from vallum_validator.scan.pickled.arrays import WRAPPER, array_skipper
-from vallum_validator.scan.pickled.judge import Judge, Reading
+from vallum_validator.scan.pickled.judge import Judge
 from vallum_validator.scan.pickled.machine import Machine
 from vallum_validator.scan.pickled.opcodes import HANDLERS
+from vallum_validator.scan.pickled.readings import Reading
 from vallum_validator.scan.texts import Noted
 
 _STREAM_COST: Final = 50
@@ -121,7 +122,7 @@ def _report_alternative(machine: Machine, start: int, context: Context) -> None:
         return
     context.budget.step(_STREAM_COST)
     ledger = Ledger(context.budget.limits.findings)
-    judge = Judge(replace(context, ledger=ledger), allowlist.shipped(), reading=Reading.PLAIN)
+    judge = Judge(replace(context, ledger=ledger), allowlist.shipped(), reading=Reading.BEHIND_ARRAY)
     result = _probe(machine.fork(judge), start, ledger)
     if result.malicious or result.acts:
         rule = "file.polyglot-pickle" if result.malicious else "file.polyglot"
