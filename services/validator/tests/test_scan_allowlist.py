@@ -249,6 +249,67 @@ def test_generator_follows_calls_to_the_harm_they_reach(tmp_path: Path) -> None:
     assert graded.stores == {("made", "Kept")}
 
 
+NAMING = """
+from functools import partial
+from operator import attrgetter
+from .inner import delayed, prefixed
+
+def calls(obj, method, *args, **kwargs):
+    return getattr(obj, method)(*args, **kwargs)
+
+def fixed(x, **kwargs):
+    return calls(x, "clip", **kwargs)
+
+def hands_on(x, how):
+    return calls(x, method=how)
+
+def spreads(x, *rest):
+    return calls(x, *rest)
+
+def later(x, how):
+    return delayed(calls)(x, how)
+
+def kept(x, how):
+    return partial(calls, x, how)
+
+def loops(obj, settings):
+    for key, value in settings.items():
+        setattr(obj, key, value)
+
+def looks_up(x, name):
+    return vars(x)[name]
+
+def gets(name):
+    return attrgetter(name)
+
+def own_prefix(x, kind):
+    return getattr(x, "to" + kind), getattr(x, f"as_{kind}")
+
+def imported(x, how):
+    return prefixed(x, how)
+
+def _of_its_own(x):
+    return x
+
+def _passthrough_scorer(x):
+    return x
+"""
+NAMES_A_METHOD = ("calls", "hands_on", "spreads", "later", "kept", "loops", "looks_up", "gets", "imported")
+
+
+def test_function_that_takes_an_attribute_by_a_name_it_is_given_is_on_no_list(tmp_path: Path) -> None:
+    inner = "def prefixed(x, name):\n    return getattr(x, name)\n"
+    graded = grade_wheel(wheel(tmp_path, __init__=NAMING, inner=inner), "made", lambda *_: False)
+    assert {name: grade_of(graded, name) for name in NAMES_A_METHOD} == dict.fromkeys(NAMES_A_METHOD, Grade.UNLISTED)
+    assert grade_of(graded, "fixed") is grade_of(graded, "own_prefix") is Grade.REFERENCE
+
+
+def test_function_of_a_library_s_own_is_listed_only_where_models_are_known_to_keep_it(tmp_path: Path) -> None:
+    graded = grade_wheel(wheel(tmp_path, __init__=NAMING), "made", lambda *_: False)
+    assert grade_of(graded, "_of_its_own") is Grade.UNLISTED
+    assert grade_of(graded, "_passthrough_scorer") is Grade.REFERENCE
+
+
 HOOKED = """
 class Optimizer:
     def __setstate__(self, state):

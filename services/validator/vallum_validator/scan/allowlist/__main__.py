@@ -27,7 +27,7 @@ from vallum_validator.scan.allowlist.release import CURATED, INDEX, RELEASE_KEYS
 from vallum_validator.scan.allowlist.wheels import Graded, distribution_of, grade_wheel, wheel_digest
 from vallum_validator.scan.pickled.values import Grade
 
-GENERATOR: Final = 2
+GENERATOR: Final = 3
 """Raised when the generator grades anything differently."""
 _PACKAGES: Final = {
     "numpy": "numpy",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from vallum_validator.scan.allowlist.attributes import Attributes
 from vallum_validator.scan.allowlist.harm import Harm
 from vallum_validator.scan.allowlist.syntax import Class, Module, Package, module_of
 from vallum_validator.scan.pickled.values import Grade
@@ -19,7 +20,8 @@ REFUSED: Final = Grade.UNLISTED
 _NOT_LISTED: Final = re.compile(
     r"(^|\.)(testing|_testing|conftest|_pytest|estimator_checks|f2py|distutils|_pyinstaller|setup|_build_utils|io|"
     r"datasets|_distributor_init|__main__|doc|docs|cli|libs|plotting|_plotting|externals|_vendor|vendor|computation|"
-    r"sandbox|cobyqa|pyprima)(\.|$)"
+    r"sandbox|cobyqa|pyprima|eval|hnsw|mypy_plugin|widget|_docscrape|_examples|_mptestutils|_precompute|_test_common|"
+    r"_testutils)(\.|$)"
 )
 """Modules that no model names: their names are read, because others call them, and not listed."""
 _ONLY: Final = {
@@ -36,6 +38,13 @@ _ACTS: Final = frozenset(
      "patch"}
 )  # fmt: skip
 """A function with one of these words in its name is no transformation that a model keeps."""
+
+_KEPT: Final = frozenset(
+    {"_analyze", "_kmeans_single_elkan", "_kmeans_single_lloyd", "_passthrough_scorer", "_preprocess",
+     "_refit_callable"}
+)  # fmt: skip
+"""Functions of its own that a library puts into a model: scorers, searches, clusterings, vectorizers of scikit-learn.
+Any other one with an underscore is no part of an interface, and only those who look for a gadget name it."""
 
 Name = tuple[str, str]
 
@@ -89,12 +98,12 @@ def grade_wheel(wheel: Path, package: str, vouched: Callable[[str, str], bool]) 
         # A type in C is known by the name its package gives it (`numpy.ndarray`), wherever a module has it from.
         return module.partition(".")[0] == package and vouched(package, name)
 
-    harm = Harm(syntax, is_base)
+    harm, attributes = Harm(syntax, is_base), Attributes(syntax)
     for module in syntax.modules.values():
         if module.name.partition(".")[0] == package:
             _note_harmful(module, harm, graded)
             if _is_listed(module.name, package):
-                _grade_module(module, harm, graded)
+                _grade_module(module, harm, attributes, graded)
     _note_passed_on(syntax, package, graded)
     for alias, target in _aliases(syntax, package):
         if target in graded.grades:
@@ -123,12 +132,14 @@ def _note_passed_on(syntax: Package, package: str, graded: Graded) -> None:
                     graded.harmful.add((module.name, name))
 
 
-def _grade_module(module: Module, harm: Harm, graded: Graded) -> None:
+def _grade_module(module: Module, harm: Harm, attributes: Attributes, graded: Graded) -> None:
     for name in module.ufuncs:
         graded.grades[module.name, name] = Grade.REFERENCE
     for name in module.functions:
-        acts = bool(_ACTS & set(name.strip("_").split("_"))) or harm.of_function(module.name, name)
-        graded.grades[module.name, name] = REFUSED if acts else Grade.REFERENCE
+        own = name.startswith("_") and name not in _KEPT
+        acts = bool(_ACTS & set(name.strip("_").split("_"))) or attributes.takes_name(module.name, name)
+        refused = own or acts or harm.of_function(module.name, name)
+        graded.grades[module.name, name] = REFUSED if refused else Grade.REFERENCE
     for name in module.tuples:
         graded.grades[module.name, name] = Grade.CLASS
     for cls in module.classes.values():
