@@ -327,6 +327,34 @@ def test_formula_that_is_a_program_is_malicious(formula: str, tmp_path: Path) ->
     assert verdict_of(with_formula(formula), tmp_path) is ScanVerdict.MALICIOUS
 
 
+@pytest.mark.parametrize("kept", ["design_info", "model_spec", "design_info_linear", "conditional_formula"])
+@pytest.mark.parametrize("formula", PROGRAMS)
+def test_formula_that_is_evaluated_when_a_model_predicts_is_malicious(formula: str, kept: str, tmp_path: Path) -> None:
+    smoother = "statsmodels.gam.smooth_basis:GenericSmoothers"
+    pairs = new("statsmodels.base.data:PandasData", state=[("a", 1), (kept, formula)])
+    for model in (new(smoother, state={kept: formula}), new(smoother, state={kept: {"a": formula}}), pairs):
+        assert verdict_of(stream(model), tmp_path) is ScanVerdict.MALICIOUS
+
+
+def test_formula_that_a_model_keeps_beside_its_data_is_clean(tmp_path: Path) -> None:
+    state = {"formula": PLAIN_FORMULAS[1], "has_formula": True, "design_info": None, "vc_formulas": [PLAIN_FORMULAS[0]]}
+    model = new("statsmodels.regression.linear_model:OLS", state=state)
+    assert verdict_of(stream(model), tmp_path) is ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("kept", ["predict", ["predict_proba", None], ("decision_function", "predict"), "auto"])
+def test_stack_that_keeps_how_it_predicts_is_clean(kept: Any, tmp_path: Path) -> None:
+    model = new("sklearn.ensemble._stacking:StackingClassifier", state={"stack_method_": kept, "stack_method": kept})
+    assert verdict_of(stream(model), tmp_path) is ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("name", ["stack_method_", "response_method", "_response_method", "chain_method_"])
+@pytest.mark.parametrize("kept", ["unlink", ["predict", "write_text"], ("__class__",), {"a": "predict"}])
+def test_model_that_would_predict_by_any_other_method_is_malicious(name: str, kept: Any, tmp_path: Path) -> None:
+    model = new("sklearn.ensemble._stacking:StackingClassifier", state={name: kept})
+    assert verdict_of(stream(model), tmp_path) is ScanVerdict.MALICIOUS
+
+
 @pytest.mark.parametrize("formula", ["y ~ mine(a)", "y ~ a +", "y ~ a # b"])
 def test_formula_that_nobody_can_judge_is_unknown(formula: str, tmp_path: Path) -> None:
     assert verdict_of(with_formula(formula), tmp_path) is ScanVerdict.UNKNOWN

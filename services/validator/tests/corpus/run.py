@@ -73,8 +73,14 @@ def _yaml(path: Path) -> None:
             list(yaml.load_all(path.read_bytes(), loader))
 
 
+def _predict(path: Path) -> Any:
+    """Loads a transformer, and asks it."""
+    return pickle.load(path.open("rb")).transform(np.zeros((3, 2)))
+
+
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "pickle": lambda path: pickle.load(path.open("rb")),
+    "predict": _predict,
     "pickle-python": lambda path: pickle._Unpickler(path.open("rb")).load(),
     "pickle-all": _all_pickles,
     "joblib": joblib.load,

@@ -12,11 +12,15 @@ from typing import Any, Final
 
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.arguments import Objection
+from vallum_validator.scan.pickled.shadows import attributes
 from vallum_validator.scan.pickled.values import Container
 
-_EVALUATES: Final = "statsmodels.base.data."
+_EVALUATES: Final = "statsmodels."
 _RESTORES: Final = frozenset({"restore_design_info", "restore_model_spec"})
 """What has `ModelData.__setstate__` evaluate the formula: before statsmodels 0.15 the one, since then the other."""
+_PROGRAM: Final = re.compile(r"(?!restore_)\w*(formula|design_info|model_spec)")
+"""Attributes that are evaluated: the formula while loading, what was made of it by `predict`, which takes a text, too.
+Honest states leave the latter out, because patsy's own cannot be pickled."""
 _MAX_FORMULA: Final = 16 * 1024
 _QUOTED: Final = re.compile(r"`[^`\n]*`")
 _FUNCTIONS: Final = frozenset(
@@ -38,12 +42,22 @@ _PLAIN: Final = (
 
 def objection_to_formula(source: str, state: Any) -> Objection | None:
     """Why an instance may not be given a state with that formula, `None` where there is none or it only computes."""
-    attributes = state.as_dict() if isinstance(state, Container) and state.kind == "dict" else None
-    if not attributes or not (source.startswith(_EVALUATES) or _RESTORES & attributes.keys()):
+    named = [(key, value) for key, value in attributes(state) if isinstance(key, str)]
+    if not source.startswith(_EVALUATES) and not any(key in _RESTORES for key, _ in named):
         return None
-    formula = attributes.get("formula")
-    if formula is None:
-        return None
+    formulas = (formula for key, value in named if _PROGRAM.match(key) for formula in _formulas(value))
+    return next(filter(None, (_worst(source, formula) for formula in formulas)), None)
+
+
+def _formulas(value: Any) -> list[Any]:
+    """One, or those in a list or by column in a dict; a number says how many there are, or whether."""
+    values = [value]
+    if isinstance(value, Container) and not value.cut:
+        values = value.contents()[1::2] if value.kind == "dict" else value.contents()
+    return [part for part in values if not (part is None or isinstance(part, int | float))]
+
+
+def _worst(source: str, formula: Any) -> Objection | None:
     if not isinstance(formula, str) or len(formula) > _MAX_FORMULA or "#" in formula:
         return Objection(f"{source} evaluates the formula {shown(formula)}")
     try:

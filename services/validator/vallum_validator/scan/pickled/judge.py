@@ -27,13 +27,13 @@ from vallum_validator.scan.pickled.arrays import (
     parts_of_wrapper,
 )
 from vallum_validator.scan.pickled.formulas import objection_to_formula
+from vallum_validator.scan.pickled.methods import objection_to_method
 from vallum_validator.scan.pickled.payloads import is_payload, texts_in
 from vallum_validator.scan.pickled.readings import NO_PICKLE, Reading, cannot_be_imported
 from vallum_validator.scan.pickled.shadows import call_of_partial, objection_to_items, objection_to_shadowing
 from vallum_validator.scan.pickled.states import (
     holds_items,
     is_shared,
-    objection_to_class,
     objection_to_parts,
     objection_to_slots,
     objection_to_state,
@@ -138,8 +138,6 @@ class Judge:
         elif target.grade is Grade.CLASS and not _skips_constructor(opcode, arguments):
             what = f"runs the constructor of {target.path} with {shown(arguments)}"
             self._report(self._rule_for_unlisted(arguments), opcode, what, offset)
-        elif (objection := objection_to_class(target.path)) is not None:
-            self._object(objection, opcode, target.path, offset)
         elif (result := self._listed_call(offset, opcode, target, arguments)) is not None:
             return result
         may_be_text = target.grade < Grade.CLASS or target.path in _GIVES_TEXT
@@ -261,6 +259,7 @@ class Judge:
                 objection_to_slots(target, state),
                 objection_to_dtype(target, state),
                 objection_to_formula(target.source, state),
+                objection_to_method(target.source, state),
             ):
                 if objection is not None:
                     self._object(objection, "BUILD", target.source, offset)

@@ -23,7 +23,7 @@ def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -
     """Why an instance may not be given that state, `None` where nothing is hidden."""
     if target.source == PARTIAL and isinstance(state, tuple) and state:
         return objection_to_partial(state)
-    for key, value in _attributes(state):
+    for key, value in attributes(state):
         if isinstance(key, Instance) and can_be_called(value):
             return Objection(f"puts {shown(value)} under a computed name: {shown(key)}", malicious=True)
         if not isinstance(key, str):
@@ -70,7 +70,7 @@ def _poses(target: Instance, name: str, value: Any) -> Objection:
     return Objection(f"{target.source} answers to .{name}() with {shown(value)}", malicious=isinstance(value, Instance))
 
 
-def _attributes(state: Any) -> Iterator[tuple[Any, Any]]:
+def attributes(state: Any) -> Iterator[tuple[Any, Any]]:
     """What a state sets, as far as it is known: a dict, a pair of them where there are slots, or pairs.
 
     `self.__dict__.update(state)` takes pairs for a dict.

@@ -37,10 +37,6 @@ _SHARED: Final = frozenset(
 )
 """What gives an object of the loading process rather than a new one: to change it is to change the process."""
 
-_MACHINERY: Final = re.compile(
-    r"joblib\.(pool|parallel|executor|memory|logger|compressor|disk|testing|externals|_\w+)(\.|$)"
-)
-"""Modules of listed packages whose classes run programs, and are part of no model: a pool acts when it is freed."""
 _NAMESPACE: Final = "types.SimpleNamespace"
 
 _HOLD_ITEMS: Final = frozenset(
@@ -107,13 +103,6 @@ def objection_to_taking_apart(target: Instance) -> Objection | None:
     if _KEEPS_STATE.match(target.source):
         return None
     return Objection(f"{target.source} takes apart what answers with a function of the file's choice")
-
-
-def objection_to_class(path: str) -> Objection | None:
-    """Why no model has an instance of a listed class, `None` where one may."""
-    return (
-        Objection(f"{path} runs programs and is part of no model", malicious=True) if _MACHINERY.match(path) else None
-    )
 
 
 def objection_to_slots(target: Instance, state: Any) -> Objection | None:
