@@ -26,6 +26,9 @@ _REBUILDS: Final = re.compile(
     r"__pyx_unpickle_|_*(unpickle|rebuild|reconstruct|restore|new_|newObj)|.*_(unpickle|ctor)$"
 )
 """How libraries call the function that a `__reduce__` of theirs names."""
+_MACHINERY: Final = re.compile(r"(pool|parallel|executor|memory|logger|compressor|disk|testing|externals|_\w+)(\.|$)")
+"""Modules of joblib whose classes run programs and write files, by their constructor or when they are freed. They are
+part of no model, not even as a value, which may be called when it predicts."""
 _CLASS: Final = re.compile(r"_*[a-z]?[A-Z]")
 """How classes are named; Cython puts a letter for the type of number before them (`dKalmanFilter`)."""
 _ACTS: Final = re.compile(
@@ -33,6 +36,19 @@ _ACTS: Final = re.compile(
     r"import\w*|urlopen|download|compile|launch|invoke|source)(_|$)|loads?$|open$"
 )
 """Names of functions that do something; no library rebuilds an object with one of them."""
+_OF_FUNCTIONS: Final = ("types", "functools", "operator")
+"""Modules of which others import what makes functions and takes attributes (`dataclasses.FunctionType`)."""
+_PASSED_ON: Final = frozenset(
+    {"CDLL", "GenericBrowser", "IMAP4_stream", "InteractiveConsole", "InteractiveInterpreter", "InteractiveShell",
+     "LibraryLoader", "NamedTemporaryFile", "Popen", "PyDLL", "TemporaryDirectory", "Unpickler"}
+)  # fmt: skip
+"""Classes that act when they are called, whichever package they are imported from (`IPython.testing.tools.Popen`)."""
+_OF_DEVELOPERS: Final = frozenset(
+    {"IPython", "_distutils_hack", "_pytest", "debugpy", "easy_install", "ipdb", "ipykernel", "jupyter_client", "nox",
+     "notebook", "pip", "pipenv", "pkg_resources", "pudb", "pydevd", "pytest", "setuptools", "tox", "virtualenv",
+     "wheel"}
+)  # fmt: skip
+"""Packages that install, test and debug: no class of theirs is part of a model."""
 
 
 class Listing:
@@ -92,15 +108,20 @@ class Allowlist:
             return known
         module = self._same.get(module, module)
         root = module.partition(".")[0]
+        if root == "joblib" and _MACHINERY.match(module[7:]):
+            return Grade.DENIED
         listing = self._listing(root)
         listed = listing.grade(module, name) if listing else None
         if listed is not None:
             return listed
-        if root in self._standard and module not in self._neutral:
+        if root in self._standard and (module not in self._neutral or self._is_passed_on(name)):
             return Grade.DENIED
         # No module has a blank in its name, but a line of text has that begins as an opcode does: `import os`.
         named = not any(character.isspace() for character in module)
         return Grade.DENIED if named and self._wanders(name) else Grade.UNLISTED
+
+    def _is_passed_on(self, name: str) -> bool:
+        return any(self._grades.get((module, name)) is Grade.DENIED for module in _OF_FUNCTIONS)
 
     def _wanders(self, name: str) -> bool:
         """Whether a dotted name walks through a module of the standard library or Python's internals."""
@@ -118,6 +139,8 @@ class Allowlist:
         constructor was seen to reach a file, a process or an import, is none of that.
         """
         root, last = module.partition(".")[0], name.rpartition(".")[2]
+        if last in _PASSED_ON or root in _OF_DEVELOPERS:
+            return True
         if root in self._standard:
             return not _CLASS.match(last)
         listing = self._listing(root)
