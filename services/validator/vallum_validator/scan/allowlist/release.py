@@ -17,10 +17,7 @@ SHIPPED: Final = Path(__file__).parent / "data"
 INDEX: Final = "index.json"
 SIGNATURE: Final = "index.sig"
 CURATED: Final = "curated.json"
-RELEASE_KEYS: Final[tuple[str, ...]] = (
-    "c87cd033bc8d5fc222bc889ccd66d8ee1d2c4f0124e81cc6769f9468a75e2ed3",
-    "240ac8001e487a547fe71b75d4ae61c5b18b9b7ca2067ddaf3ff2608b92cb790",
-)
+RELEASE_KEYS: Final[tuple[str, ...]] = ("240ac8001e487a547fe71b75d4ae61c5b18b9b7ca2067ddaf3ff2608b92cb790",)
 """Public halves (Ed25519, hex) of the keys that may sign lists. A new key is pinned here in a commit of its own, the
 old one is removed in the release after: how is in the README."""
 _DOMAIN: Final = b"vallum allow-lists v1\0"
