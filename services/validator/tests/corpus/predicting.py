@@ -76,6 +76,10 @@ RUNS: Final[Calls] = {
 
 NEEDS_MORE: Final[Calls] = {
     "predicts by a query": _query,
+    "prints itself by loading a file": lambda p: new(
+        "skops.card._model_card:Card", state={"model": p.marker, "trusted": None, "allow_pickle": True}
+    ),
+    "removes a file at the end of a with": lambda p: new("lightgbm.basic:_TempFile", state={"path": p.marker}),
     "predicts by a formula": lambda p: new(
         "statsmodels.base.data:PandasData", state={"formula": "y ~ a", "design_info": f"I([{p.code}, a][1])"}
     ),
@@ -86,7 +90,7 @@ NEEDS_MORE: Final[Calls] = {
         "statsmodels.gam.smooth_basis:GenericSmoothers", state={"design_info": f"I([{p.code}, x][1])"}
     ),
 }
-"""What does so where other libraries are."""
+"""What does so where other libraries or files are."""
 
 
 def attacks() -> list[Attack]:

@@ -20,7 +20,7 @@ REFUSED: Final = Grade.UNLISTED
 _NOT_LISTED: Final = re.compile(
     r"(^|\.)(testing|_testing|conftest|_pytest|estimator_checks|f2py|distutils|_pyinstaller|setup|_build_utils|io|"
     r"datasets|_distributor_init|__main__|doc|docs|cli|libs|plotting|_plotting|externals|_vendor|vendor|computation|"
-    r"sandbox|cobyqa|pyprima|eval|hnsw|mypy_plugin|widget|_docscrape|_examples|_mptestutils|_precompute|_test_common|"
+    r"sandbox|card|cobyqa|pyprima|eval|hnsw|mypy_plugin|widget|_docscrape|_examples|_mptestutils|_precompute|_test_common|"
     r"_testutils)(\.|$)"
 )
 """Modules that no model names: their names are read, because others call them, and not listed."""
