@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.shadows import attributes
 from vallum_validator.scan.pickled.values import Container
 
 _EVALUATES: Final = "statsmodels."
@@ -40,12 +39,12 @@ _PLAIN: Final = (
 )
 
 
-def objection_to_formula(source: str, state: Any) -> Objection | None:
-    """Why an instance may not be given a state with that formula, `None` where there is none or it only computes."""
-    named = [(key, value) for key, value in attributes(state) if isinstance(key, str)]
-    if not source.startswith(_EVALUATES) and not any(key in _RESTORES for key, _ in named):
+def objection_to_formula(source: str, named: list[tuple[Any, Any]]) -> Objection | None:
+    """Why an instance may not be given those attributes, `None` where there is no formula or it only computes."""
+    if not source.startswith(_EVALUATES) and not any(type(key) is str and key in _RESTORES for key, _ in named):
         return None
-    formulas = (formula for key, value in named if _PROGRAM.match(key) for formula in _formulas(value))
+    programs = (value for key, value in named if isinstance(key, str) and _PROGRAM.match(key))
+    formulas = (formula for value in programs for formula in _formulas(value))
     return next(filter(None, (_worst(source, formula) for formula in formulas)), None)
 
 

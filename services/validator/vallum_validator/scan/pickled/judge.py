@@ -30,7 +30,12 @@ from vallum_validator.scan.pickled.formulas import objection_to_formula
 from vallum_validator.scan.pickled.methods import objection_to_method
 from vallum_validator.scan.pickled.payloads import is_payload, texts_in
 from vallum_validator.scan.pickled.readings import NO_PICKLE, Reading, cannot_be_imported
-from vallum_validator.scan.pickled.shadows import call_of_partial, objection_to_items, objection_to_shadowing
+from vallum_validator.scan.pickled.shadows import (
+    attributes,
+    call_of_partial,
+    objection_to_items,
+    objection_to_shadowing,
+)
 from vallum_validator.scan.pickled.states import (
     holds_items,
     is_shared,
@@ -249,17 +254,17 @@ class Judge:
             what = target.path if isinstance(target, Global) else repr(target)
             self._report("pickle.build-on-global", "BUILD", f"changes {what} with {shown(state)}", offset)
         elif isinstance(target, Instance):
-            inside = self._any_answers(state)
+            inside, named = self._any_answers(state), list(attributes(state))
             self._hold(offset, "BUILD", target, [state])
             for objection in (
                 objection_to_state(target, state),
-                objection_to_shadowing(target, state, self._allowlist),
+                objection_to_shadowing(target, state, named=named, allowlist=self._allowlist),
                 objection_to_taking_apart(target) if inside else None,
                 objection_to_parts(target, state, self._context.budget),
                 objection_to_slots(target, state),
                 objection_to_dtype(target, state),
-                objection_to_formula(target.source, state),
-                objection_to_method(target.source, state),
+                objection_to_formula(target.source, named),
+                objection_to_method(target.source, named),
             ):
                 if objection is not None:
                     self._object(objection, "BUILD", target.source, offset)

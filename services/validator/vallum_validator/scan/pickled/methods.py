@@ -11,22 +11,22 @@ from typing import Any, Final
 
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.shadows import attributes
 from vallum_validator.scan.pickled.values import Container
 
 _BY_NAME: Final = ("sklearn.", "imblearn.")
 _NAMES: Final = re.compile(r"_?(chain|predict|response|stack)_method_?\Z")
+_ENDS: Final = ("_method", "_method_")
 _PREDICT: Final = frozenset(
     {"auto", "decision_function", "predict", "predict_log_proba", "predict_proba", "score_samples", "transform"}
 )
 
 
-def objection_to_method(source: str, state: Any) -> Objection | None:
-    """Why an instance may not be given a state with that name of a method, `None` where it names what predicts."""
+def objection_to_method(source: str, named: list[tuple[Any, Any]]) -> Objection | None:
+    """Why an instance may not be given attributes that name that method, `None` where they name what predicts."""
     if not source.startswith(_BY_NAME):
         return None
-    for key, value in attributes(state):
-        if isinstance(key, str) and _NAMES.match(key) and (method := _other(value)) is not None:
+    for key, value in named:
+        if isinstance(key, str) and key.endswith(_ENDS) and _NAMES.match(key) and (method := _other(value)) is not None:
             return Objection(f"{source} calls the method {shown(method)} when it predicts", malicious=True)
     return None
 

@@ -19,11 +19,13 @@ from vallum_validator.scan.pickled.values import Container, Global, Grade, Insta
 PARTIAL: Final = "functools.partial"
 
 
-def objection_to_shadowing(target: Instance, state: Any, allowlist: Allowlist) -> Objection | None:
-    """Why an instance may not be given that state, `None` where nothing is hidden."""
+def objection_to_shadowing(
+    target: Instance, state: Any, *, named: list[tuple[Any, Any]], allowlist: Allowlist
+) -> Objection | None:
+    """Why an instance may not be given that state, with those attributes, `None` where nothing is hidden."""
     if target.source == PARTIAL and isinstance(state, tuple) and state:
         return objection_to_partial(state)
-    for key, value in attributes(state):
+    for key, value in named:
         if isinstance(key, Instance) and can_be_called(value):
             return Objection(f"puts {shown(value)} under a computed name: {shown(key)}", malicious=True)
         if not isinstance(key, str):
