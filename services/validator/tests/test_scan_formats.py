@@ -49,6 +49,10 @@ def skops(module: str, name: str, loader: str = "ObjectNode", **more: Any) -> by
     return zipped({"schema.json": json.dumps(node).encode()})
 
 
+def json_node(value: Any) -> dict[str, Any]:
+    return {"__loader__": "JsonNode", "__module__": "builtins", "__class__": "str", "content": json.dumps(value)}
+
+
 def onnx(domain: str = "", operator: str = "Relu", tensor: TensorProto | None = None) -> bytes:
     node = helper.make_node(operator, ["x"], ["y"], domain=domain)
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
@@ -104,6 +108,10 @@ def saved_model(operator: str) -> bytes:
 
 
 EXEC = {"__class__": "exec", "__module__": "builtins", "__loader__": "FunctionNode"}
+STACK = {
+    "content": {"stack_method_": {"__loader__": "ListNode", "content": [json_node("predict"), json_node("unlink")]}}
+}
+FORMULA = {"content": {"design_info": json_node("I(open('x', 'w'))")}}
 NPY_HEADER = b"{'descr': '<f8', 'fortran_order': False, 'shape': (9,)}".ljust(59) + b"\n"
 A_TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 LAMBDA = json.dumps({"class_name": "Sequential", "config": {"layers": [{"class_name": "Lambda", "config": {}}]}})
@@ -116,6 +124,8 @@ MALICIOUS = {
     "skops os.system": skops("posix", "system", "FunctionNode"),
     "skops partial of exec": skops("functools", "partial", "PartialNode", content={"f": EXEC}),
     "skops method with underscore": skops("builtins", "str", "MethodNode", content={"func": "__reduce__", "obj": {}}),
+    "skops stack that writes": skops("sklearn.ensemble._stacking", "StackingRegressor", content=STACK),
+    "skops formula": skops("statsmodels.base.data", "PandasData", content=FORMULA),
     "skops operator": skops("operator", "methodcaller", "OperatorFuncNode"),
     "onnx external traversal": onnx(tensor=external("../../etc/passwd")),
     "onnx external absolute": onnx(tensor=external("/etc/passwd")),
@@ -142,6 +152,8 @@ UNKNOWN = {
     "onnx external data": onnx(tensor=external("weights.bin")),
     "onnx size bomb": onnx(tensor=TensorProto(name="w", data_type=1, dims=[1 << 20, 1 << 20], raw_data=b"1234")),
     "skops unlisted type": skops("mypackage.models", "Net"),
+    "skops method that writes": skops("numpy", "ndarray", "MethodNode", content={"func": "tofile", "obj": {}}),
+    "skops method without a name": skops("numpy", "ndarray", "MethodNode", content={"obj": {}}),
     "skops unknown loader": skops("builtins", "dict", "EvalNode"),
     "safetensors overlap": safetensors({"a": A_TENSOR, "b": A_TENSOR}, bytes(8)),
     "safetensors hole": safetensors({"a": {**A_TENSOR, "data_offsets": [4, 12]}}, bytes(12)),

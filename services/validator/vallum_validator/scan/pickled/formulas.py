@@ -50,7 +50,7 @@ def objection_to_formula(source: str, named: list[tuple[Any, Any]]) -> Objection
 
 def _formulas(value: Any) -> list[Any]:
     """One, or those in a list or by column in a dict; a number says how many there are, or whether."""
-    values = [value]
+    values = list(value) if isinstance(value, tuple) else [value]
     if isinstance(value, Container) and not value.cut:
         values = value.contents()[1::2] if value.kind == "dict" else value.contents()
     return [part for part in values if not (part is None or isinstance(part, int | float))]

@@ -11,14 +11,15 @@ from typing import Any, Final
 
 from vallum_validator.scan.context import shown
 from vallum_validator.scan.pickled.arguments import Objection
-from vallum_validator.scan.pickled.values import Container
+from vallum_validator.scan.pickled.values import OPAQUE, Container
 
 _BY_NAME: Final = ("sklearn.", "imblearn.")
 _NAMES: Final = re.compile(r"_?(chain|predict|response|stack)_method_?\Z")
 _ENDS: Final = ("_method", "_method_")
-_PREDICT: Final = frozenset(
+PREDICT: Final = frozenset(
     {"auto", "decision_function", "predict", "predict_log_proba", "predict_proba", "score_samples", "transform"}
 )
+"""Methods that a model may keep for later: whoever asks it calls them on what it was given."""
 
 
 def objection_to_method(source: str, named: list[tuple[Any, Any]]) -> Objection | None:
@@ -27,7 +28,7 @@ def objection_to_method(source: str, named: list[tuple[Any, Any]]) -> Objection 
         return None
     for key, value in named:
         if isinstance(key, str) and key.endswith(_ENDS) and _NAMES.match(key) and (method := _other(value)) is not None:
-            return Objection(f"{source} calls the method {shown(method)} when it predicts", malicious=True)
+            return Objection(f"{source} calls the method {shown(method)} when it predicts", method is not OPAQUE)
     return None
 
 
@@ -37,4 +38,4 @@ def _other(value: Any) -> Any:
         names = [value] if value.cut or value.kind == "dict" else value.contents()
     else:
         names = list(value) if isinstance(value, tuple) else [value]
-    return next((name for name in names if name is not None and not (isinstance(name, str) and name in _PREDICT)), None)
+    return next((name for name in names if name is not None and not (isinstance(name, str) and name in PREDICT)), None)
