@@ -412,3 +412,45 @@ def test_simultaneous_intervals_hold_together_as_often_as_declared() -> None:
         # All groups are selected alike, so the true ratio is one everywhere.
         missed += any(each is not None and ((each.low > 1) | (each.high < 1)).any() for each in measured)
     assert missed / 200 <= 0.08
+
+
+def test_a_group_selected_more_than_all_others_does_not_make_them_pass() -> None:
+    # A twentieth of the rows, selected 1.28 times as often: 0.78 for everybody else. Held against the surest group
+    # alone, which is seldom that one, a quarter of such files passed.
+    rng = np.random.default_rng(8)
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=0.95, strict=0.95)
+    passed = 0
+    for _ in range(400):
+        selected = rng.binomial([950, 50], [0.5, 0.64])
+        found = impact(_seen(selected.tolist(), [950, 50]), criterion)
+        passed += found is not None and found.outcome is Outcome.PASS
+    assert passed / 400 <= 0.05
+
+
+def test_a_fair_model_passes_where_every_large_group_has_rows_enough() -> None:
+    # Pooling the small groups that could not be shown alone pooled those that chance made look low: half were refused.
+    rng = np.random.default_rng(9)
+    shares = np.array([0.576, 0.279, 0.048, 0.048, 0.021, 0.011, 0.006, 0.005, 0.004, 0.002])
+    criterion = Criterion(limit=0.8, least_share=0.02, confidence=0.95, simultaneous=1 - 0.05 / 9, strict=1 - 0.05 / 9)
+    passed = 0
+    for _ in range(100):
+        size = rng.multinomial(20_000, shares / shares.sum())
+        found = impact(_seen(rng.binomial(size, 0.7).tolist(), size.tolist()), criterion)
+        passed += found is not None and found.outcome is Outcome.PASS
+    assert passed >= 95
+
+
+def test_a_group_of_two_per_cent_stands_for_itself_however_many_there_are() -> None:
+    # Of 40 groups all but the eleven largest were one, in which a group nobody of whom was selected was not seen.
+    groups = {f"g{place:02d}": (1000 + (place < 20), 500 if place < 39 else 0) for place in range(40)}
+    result = _check(_table(groups, "region"), ("region",))
+    assert result.outcome is Outcome.FAIL
+    assert result.reason.startswith("region: g39 get '1' 0.00 times as often as")
+
+
+def test_small_values_beyond_the_most_are_pooled() -> None:
+    groups = {"a": (3000, 1500), "b": (3000, 1500), **{f"s{place:02d}": (20, 10) for place in range(30)}}
+    result = _check(_table(groups, "region"), ("region",))
+    names = [group["name"] for group in result.details["families"][0]["groups"]]
+    assert len(names) == 12
+    assert names[-1] == "(other values)"
