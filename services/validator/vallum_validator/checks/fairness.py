@@ -8,7 +8,7 @@ statistics: with unequal base rates they exclude each other (Chouldechova 2017),
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,7 @@ def check(subject: Subject) -> CheckResult:
     if not subject.manifest.data.sensitive:
         raise Invalid("data.sensitive is missing: the manifest names no column whose groups could be compared")
     rows = labelled(subject)
-    found = families(rows, subject.manifest.data.sensitive, int(policy.most_groups.value))
+    found = families(rows, subject.manifest.data.sensitive, int(policy.most_groups.value), policy.least_share.value)
     answers = _answers(subject, rows)
     rng = np.random.default_rng([subject.seed, 3])
     criterion = Criterion(
@@ -81,7 +81,7 @@ def check(subject: Subject) -> CheckResult:
     )
     compared = _compare(found, rows, answers, criterion)
     if not compared:
-        raise Invalid("there are no two groups to compare: each sensitive column has one value, or nobody is selected")
+        raise Invalid(_nothing_to_compare(found, [rows.classes[answer] for answer in answers]))
     limits = _Limits(policy.equalised_odds_gap.at(tier), policy.calibration_gap.at(tier))
     unmeasured = _unmeasured(found, {rows.classes[answer]: answer for answer in answers}, compared, limits)
     outcome = _outcome(compared, limits)
@@ -105,6 +105,14 @@ def check(subject: Subject) -> CheckResult:
         reason=reason,
         details={**_details(subject, rows, compared, criterion), "not_measured": unmeasured},
     )
+
+
+def _nothing_to_compare(found: tuple[Family, ...], answers: Sequence[str]) -> str:
+    if all(len(each.names) < 2 for each in found):
+        columns = ", ".join(repr(each.title) for each in found if len(each.columns) == 1)
+        return f"there are no two groups to compare: data.sensitive names {columns}, and there all rows are alike"
+    given = " or ".join(map(repr, answers[:5]))
+    return f"there is nothing to compare: no row of a large group of data.evaluation gets {given} from the model"
 
 
 def _answers(subject: Subject, rows: Labelled) -> tuple[int, ...]:

@@ -88,13 +88,16 @@ def confusion(counts: Counts, answer: int) -> Confusion:
     )
 
 
-def families(rows: Labelled, sensitive: Sequence[str], most_groups: int) -> tuple[Family, ...]:
+def families(
+    rows: Labelled, sensitive: Sequence[str], most_groups: int, least_share: float = 1.0
+) -> tuple[Family, ...]:
     """Return every sensitive column by itself, every pair crossed, and all of them crossed.
 
     Args:
         rows: predicted rows.
         sensitive: names of columns.
         most_groups: a column with more values is cut: numbers into quartiles, text into its most frequent values.
+        least_share: of the rows; a text with that many is a group however many there are.
 
     Raises:
         Invalid: a sensitive column is not in the data.
@@ -103,7 +106,7 @@ def families(rows: Labelled, sensitive: Sequence[str], most_groups: int) -> tupl
     for name in sensitive:
         if name not in rows.table.columns:
             raise Invalid(f"data.evaluation has no column {name!r}, which data.sensitive names")
-        coded.append(_coded(rows.table.columns[name], most_groups))
+        coded.append(_coded(rows.table.columns[name], most_groups, least_share))
     pairs = itertools.combinations(range(len(sensitive)), 2)
     every = tuple(range(len(sensitive)))
     cell = np.ravel_multi_index([codes for _, codes in coded], _sizes(coded, every))
@@ -158,14 +161,21 @@ def _sizes(coded: Sequence[tuple[tuple[str, ...], NDArray[np.intp]]], cross: tup
     return sizes
 
 
-def _coded(column: Column, most_groups: int) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+def _coded(column: Column, most_groups: int, least_share: float) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     if column.dtype == np.float64 and len(np.unique(column[~np.isnan(column)])) > most_groups:
         return _quartiles(column)
     # Each distinct value is looked at once: a hundred thousand rows hold a handful.
     place, distinct = pd.factorize(column)
     texts = canonical_column(np.asarray(distinct))
-    frequent = np.argsort(-np.bincount(place[place >= 0], minlength=len(texts)), kind="stable")
-    kept = {str(texts[value]) for value in (frequent if len(texts) <= most_groups else frequent[: most_groups - 1])}
+    count = np.bincount(place[place >= 0], minlength=len(texts))
+    frequent = np.argsort(-count, kind="stable")
+    # What is large enough to be judged is never hidden among others, in whom the one group that is refused drowns.
+    most = (
+        len(texts)
+        if len(texts) <= most_groups
+        else max(most_groups - 1, int((count >= least_share * len(place)).sum()))
+    )
+    kept = {str(texts[value]) for value in frequent[:most]}
     names = sorted(kept, key=label_order)
     index = {name: number for number, name in enumerate(names)}
     missing, other = len(names), len(names) + 1
