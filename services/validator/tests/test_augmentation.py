@@ -88,3 +88,18 @@ def test_a_trainer_that_breaks_off_costs_recommendations_only(tmp_path: Path) ->
     result = _check(subject)
     assert result.outcome is Outcome.FAIL
     assert [trial["measure"] for trial in result.details["hardening"]] == ["answer with the mean over 9 rows nearby"]
+
+
+def test_missing_values_cost_a_model_that_failed_neither_its_verdict_nor_advice(tmp_path: Path) -> None:
+    # Copies were moved between bounds that are not there, and the FAIL became INCONCLUSIVE: "the check itself failed".
+    def holed(count: int, seed: int) -> Table:
+        table = _table(count, seed)
+        x = np.where(np.random.default_rng(seed).random(count) < 0.1, np.nan, table.columns["x"])
+        return table.with_columns({"x": x})
+
+    subject = dataclasses.replace(_subject(tmp_path), evaluation=holed(400, 2), members=holed(400, 1))
+    result = _check(subject)
+    assert result.outcome is Outcome.FAIL
+    assert "train with moved and adversarial copies of the rows" in {
+        trial["measure"] for trial in result.details["hardening"]
+    }

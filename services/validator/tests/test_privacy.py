@@ -337,3 +337,18 @@ def test_stricter_training_turns_what_holds_a_model_back(given: Any, first: Any)
 
 def test_what_is_strict_already_is_left_alone() -> None:
     assert stricter({"max_depth": 3, "n_estimators": 100, "random_state": 0}) == []
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_column_of_which_nothing_or_hardly_anything_is_known_costs_no_measurement(
+    known: int, line: LogisticRegression
+) -> None:
+    def holed(seed: int) -> Table:
+        matrix, label = _data(ROWS, seed)
+        matrix[known:, -1] = np.nan
+        return _table(matrix, label)
+
+    result = _check(
+        lambda table: line.predict_proba(np.nan_to_num(_matrix(table))), members=holed(1), population=holed(2)
+    )
+    assert result.outcome is Outcome.PASS, result.reason

@@ -68,7 +68,11 @@ def _widened(predictor: Predictor, reach: Reach, members: Labelled, rng: np.rand
     their true labels."""
     matrix = reach.space.encode(members.table)
     low, high = reach.space.box(matrix)
-    moved = [np.where(low < high, rng.uniform(low, high), matrix) for _ in range(_COPIES)]
+    # A value that is missing has no bounds, and nothing can be drawn between them: it stays missing.
+    free = low < high
+    moved = [
+        np.where(free, rng.uniform(np.where(free, low, 0), np.where(free, high, 0)), matrix) for _ in range(_COPIES)
+    ]
     right = np.flatnonzero(members.correct)[:_ATTACKED]
     found = attack_feasible(
         Oracle(predictor, reach.space, members),

@@ -91,8 +91,9 @@ class Space:
         return np.column_stack([_encoded(axis, columns[axis.name]) for axis in self.axes])
 
     def learnable(self, table: Table) -> Matrix:
-        """Return `encode` in the range of single precision, which our own models need; infinite becomes very large."""
-        return np.clip(self.encode(table), -_LARGEST, _LARGEST)
+        """Return `encode` as our own models need it: within single precision, infinite becomes very large, missing very
+        small. scikit-learn's boosting takes missing values, but no column in which a fold has nothing else."""
+        return np.nan_to_num(np.clip(self.encode(table), -_LARGEST, _LARGEST), nan=-_LARGEST)
 
     def decode(self, matrix: Matrix) -> Table:
         """Return the table that `encode` would turn into this matrix."""
