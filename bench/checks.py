@@ -118,31 +118,39 @@ def nearest(peers: Sequence[Mapping[str, Any]]) -> None:
             started = time.perf_counter()
             means = Means(pool, QUERIES[norm], np.random.default_rng(0))
             found = search(plain, Origins(rows[:ROWS], own[:ROWS]), means)
-            # The search asks the converted model; what counts is what the original says.
-            flips = model.predict(found.points) != own[:ROWS]
+            distances = _confirmed(model, found.points, rows[:ROWS], own[:ROWS], order)
             seconds = time.perf_counter() - started
-            distances = np.where(flips, np.linalg.norm(found.points - rows[:ROWS], ord=order, axis=1), np.nan)
             line = f"  {data:14s}{kind:7s}{norm:5s} {seconds:6.2f} s  median {np.nanmedian(distances):.4f}"
-            line += f"  not started {int(np.isnan(found.distances).sum())}, not confirmed {int((~flips).sum())}"
+            line += f"  not started {int(np.isnan(found.distances).sum())}, "
+            line += f"not confirmed {int(np.isnan(distances).sum())}"
             answer = _answered(peers, what="hsj", data=data, model=kind, norm=norm)
             if answer:
                 count = len(answer["distances"])
                 means = Means(pool, int(answer["queries"]), np.random.default_rng(0))
                 alike = search(plain, Origins(rows[:count], own[:count]), means)
-                line += _against_art(answer, distances, alike.distances, seconds)
+                equal = _confirmed(model, alike.points, rows[:count], own[:count], order)
+                line += _against_art(answer, distances, equal, seconds)
             print(line, flush=True)
             if (kind, norm) == ("forest", "linf"):
                 _bracket(peers, model, rows, own, distances, data)
 
 
+def _confirmed(model: Any, points: np.ndarray, rows: np.ndarray, own: np.ndarray, order: float) -> np.ndarray:
+    """How far found points lie, NaN where the original gives its own answer: the search asks the converted model."""
+    return np.where(model.predict(points) != own, np.linalg.norm(points - rows, ord=order, axis=1), np.nan)
+
+
 def _against_art(answer: Mapping[str, Any], ours: np.ndarray, alike: np.ndarray, seconds: float) -> str:
     """ART's time for as many rows, and its distances beside ours with our queries and with as many as it asks."""
     theirs = np.array([np.nan if each is None else each for each in answer["distances"]])
+    # The rows ART could not start from are left out on both sides: they need not be like the others.
+    started = ~np.isnan(theirs)
+    ours, alike = ours[: len(theirs)][started], alike[started]
     whole = answer["seconds"] / len(theirs) * ROWS
     return (
         f"  | ART {whole:6.0f} s for as many ({whole / seconds:.0f}x), on {len(theirs)} rows median "
         f"{np.nanmedian(theirs):.4f} with {answer['queries']:,.0f} queries a row, ours on them "
-        f"{np.nanmedian(ours[: len(theirs)]):.4f}, with as many queries {np.nanmedian(alike):.4f}; "
+        f"{np.nanmedian(ours):.4f}, with as many queries {np.nanmedian(alike):.4f}; "
         f"not started {int(np.isnan(theirs).sum())}"
     )
 
@@ -369,8 +377,9 @@ def _shared_metrics(
     }
     for place, name in enumerate(family.names):
         yield from ((rates[key][place], theirs) for key, theirs in groups.get(name, {}).items())
+    judged_by = Criterion(limit=0.8, least_share=0.0, confidence=0.95, simultaneous=0.95, strict=0.95)
     odds = [
-        gap(hits, trials, everybody, 0.95)
+        gap(hits, trials, everybody, judged_by)
         for hits, trials in ((seen.hits, seen.actual), (seen.false_alarms, seen.others))
     ]
     opportunity, alarms = (np.nan if each is None else each.value for each in odds)
@@ -462,8 +471,11 @@ def bundles(_peers: Sequence[Mapping[str, Any]]) -> None:
             )
         told = ", ".join(f"{check.name} {check.outcome.value}" for check in result.checks)
         print(f"  {name}: {time.perf_counter() - ends[0]:.1f} s, {told}")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"  largest memory of this process, every benchmark above included: {memory:.0f} MB")
+    own, worker = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(
+        f"  largest memory of this process, every benchmark above included: {own:.0f} MB, of the largest worker, which "
+        f"runs beside it: {worker:.0f} MB"
+    )
 
 
 def _plain(model: Any, rows: np.ndarray, own: np.ndarray) -> tuple[Plain, Pool]:
