@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
 from vallum_validator.checks import load_thresholds, run_check
 from vallum_validator.checks.hardening import stricter
@@ -123,9 +124,11 @@ def test_a_label_only_lookup_of_its_rows_leaks_by_being_right() -> None:
     def recall(table: Table) -> np.ndarray:
         return np.array([known.get(row.tobytes(), 0) for row in _matrix(table)])
 
-    # Half of the population is right by chance, so nothing shows at 1 %, but the area gives it away.
-    area = _check(recall, classes=()).details["auc"]
-    assert area["low"] > 0.6
+    # Half of the population is right by chance, so nothing shows at 1 %, but the area gives it away, and so does the
+    # other half: who is answered wrong was not trained on.
+    result = _check(recall, classes=())
+    assert result.details["auc"]["low"] > 0.6
+    assert result.outcome is Outcome.FAIL
 
 
 def test_the_same_seed_gives_the_same_evidence(line: LogisticRegression) -> None:
@@ -352,3 +355,21 @@ def test_a_column_of_which_nothing_or_hardly_anything_is_known_costs_no_measurem
         lambda table: line.predict_proba(np.nan_to_num(_matrix(table))), members=holed(1), population=holed(2)
     )
     assert result.outcome is Outcome.PASS, result.reason
+
+
+def test_a_nearest_neighbour_fails_by_whom_it_surely_never_saw() -> None:
+    # It knows every row by heart. Whom it answers right are too many to recognise at 1 % false alarms; whom it answers
+    # wrong was surely not among its rows, and no training that is private to the policy's ε tells that of so many.
+    model = KNeighborsClassifier(1).fit(*_data(ROWS, 1))
+    result = _check(lambda table: model.predict_proba(_matrix(table)))
+    assert result.interval is not None
+    assert result.interval.low < 0.05
+    assert result.outcome is Outcome.FAIL
+    assert "told either way, member or not, ε is at least" in result.reason
+
+
+def test_epsilon_is_the_same_whichever_side_is_called_members() -> None:
+    rng = np.random.default_rng(0)
+    scores = Scores(rng.normal(1.0, 1.0, 800), rng.normal(0.0, 1.0, 800))
+    turned = Scores(-scores.population, -scores.members)
+    assert leakage({"one": scores}, 0.01, 0.95).epsilon == leakage({"one": turned}, 0.01, 0.95).epsilon > 0

@@ -198,7 +198,7 @@ def _reason(outcome: Outcome, found: Leakage, limit: float, rate: float, allowed
     if point.interval.low > limit:
         return f"{told}: more than the {limit:.0%} policy allows"
     if outcome is Outcome.FAIL:
-        return f"{told}; over all false alarm rates ε is at least {found.epsilon:.2f}, policy allows {allowed:.2f}"
+        return f"{told}; told either way, member or not, ε is at least {found.epsilon:.2f}, policy allows {allowed:.2f}"
     return f"{told}: too few rows to tell it from the {limit:.0%} that policy allows"
 
 
