@@ -143,8 +143,9 @@ def _pooled(
 def _outcome(seen: Confusion, criterion: Criterion, eligible: NDArray[np.bool_], found: NDArray[np.bool_]) -> Outcome:
     if found.any():
         return Outcome.FAIL
-    # Which group is selected most is not known either. Held against the surest one alone, a group of fifty rows that was
-    # selected 1.3 times as often as all others passed in one file of four: it lay above, and nobody was held against it.
+    # Which group is selected most is not known either. Held against the surest one alone, a group of fifty rows that
+    # was selected 1.3 times as often as all others passed in one file of four: it lay above, and nobody was held
+    # against it.
     met = all(_meets(seen, criterion, int(place)) for place in np.flatnonzero(eligible))
     return Outcome.PASS if met else Outcome.INCONCLUSIVE
 

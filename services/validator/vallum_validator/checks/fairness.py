@@ -86,7 +86,7 @@ def check(subject: Subject) -> CheckResult:
     unmeasured = _unmeasured(found, {rows.classes[answer]: answer for answer in answers}, compared, limits)
     outcome = _outcome(compared, limits)
     worst = min(compared, key=lambda each: (each.impact.outcome is not Outcome.FAIL, each.impact.value))
-    reason = _reason(outcome, worst, criterion, compared, limits)
+    reason = _reason(outcome, worst, criterion, compared, limits) + rows.once
     if unmeasured:
         outcome = outcome if outcome is Outcome.FAIL else Outcome.INCONCLUSIVE
         reason = f"not measured: {'; '.join(unmeasured)}. Of the rest, {reason}"
@@ -233,6 +233,7 @@ def _details(subject: Subject, rows: Labelled, compared: list[_Comparison], crit
         },
         "families": [_family_detail(each, criterion) for each in compared],
         "unlabelled_rows": rows.unlabelled,
+        "copied_rows": rows.copied,
         "label_mapping": dict(rows.mapping),
     }
 

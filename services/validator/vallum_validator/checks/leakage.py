@@ -117,8 +117,8 @@ def leakage(attacks: Mapping[str, Scores], rate: float, confidence: float) -> Le
         confidence: of every bound.
 
     Source: ε from Kairouz, Oh and Viswanath 2015, theorem 2.1: for a pure ε-private training TPR <= exp(ε) FPR, and the
-        same of telling who was not trained on. A nearest neighbour knows all its rows, and shows it there alone: whoever
-        is answered wrong is none of them, while those answered right are too many to tell at 1 % false alarms.
+        same of telling who was not trained on. A nearest neighbour knows all its rows, and shows it there alone: who is
+        answered wrong is none of them, while those answered right are too many to tell at 1 % false alarms.
     """
     rates = sorted({*RATES, rate})
     shared = 1 - (1 - confidence) / len(attacks)

@@ -92,7 +92,8 @@ def _judged(subject: Subject, attacked: Attacked, rng: np.random.Generator) -> C
         samples=sum(map(len, attacked.rows)),
         method=f"membership-inference({','.join(ATTACKS)};worst-tpr@fpr={rate:g})+order-statistics+clopper-pearson",
         seed=subject.seed,
-        reason=_reason(outcome, found, limit, rate, allowed),
+        reason=_reason(outcome, found, limit, rate, allowed)
+        + "".join(sorted({part.once for part in attacked.answered})),
         details=_details(subject, found, *attacked.answered)
         | {"roc": curve(attacks[found.worst], confidence), "hardening": []},
     )
@@ -219,6 +220,7 @@ def _details(subject: Subject, found: Leakage, members: Labelled, population: La
         "epsilon_at_least": found.epsilon,
         "members": len(members),
         "population": len(population),
+        "copied_rows": members.copied + population.copied,
         "accuracy_members": float(members.correct.mean()),
         "accuracy_population": float(population.correct.mean()),
         "label_only": members.sureness is None,

@@ -117,7 +117,10 @@ def check(subject: Subject) -> CheckResult:
             f"scores={'yes' if target.oracle.has_scores else 'no'})+beta-binomial-confidence-sequence"
         ),
         seed=subject.seed,
-        reason=_reason(outcome, tally, interval, limit, radius) + _allowed(space) + _proof(details.get("certified")),
+        reason=_reason(outcome, tally, interval, limit, radius)
+        + _allowed(space)
+        + _proof(details.get("certified"))
+        + rows.once,
         details=details,
     )
 
@@ -290,6 +293,7 @@ def _details(subject: Subject, rows: Labelled, space: Space, tally: _Tally, plan
         },
         "rows": len(rows),
         "unlabelled_rows": rows.unlabelled,
+        "copied_rows": rows.copied,
         "accuracy": float(rows.correct.mean()),
         "robust_accuracy_at_most": float(rows.correct.mean()) * (1 - tally.flipped / tally.evaluated),
         "rows_planned": planned,

@@ -80,7 +80,7 @@ def _rows(subject: Subject) -> tuple[Labelled | None, str]:
     if subject.manifest.model.task is not Task.CLASSIFICATION and subject.predictor is not None:
         return None, "the model is a regression; figures and explanations are reproduced for classifiers only"
     try:
-        return labelled(subject), ""
+        return labelled(subject, once=False), ""
     except Invalid as error:
         return None, error.message
 

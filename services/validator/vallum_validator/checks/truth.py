@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vallum_common.bundle import Task
 from vallum_common.errors import Invalid
+from vallum_validator.checks.copies import originals
 from vallum_validator.table import (
     Labels,
     Predictions,
@@ -38,6 +39,7 @@ class Labelled:
         mapping: model's label to the data's, where they are spelled differently; empty otherwise.
         unlabelled: rows that were left out because their label is missing.
         scores: in place of probabilities, see `Predictions.scores`.
+        copied: rows that were left out because they are copies of others, where most are.
     """
 
     table: Table
@@ -48,6 +50,7 @@ class Labelled:
     mapping: Mapping[str, str]
     unlabelled: int
     scores: Probabilities | None = None
+    copied: int = 0
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -62,6 +65,15 @@ class Labelled:
         """See `Predictions.sureness`."""
         return self.scores if self.probabilities is None else self.probabilities
 
+    @property
+    def once(self) -> str:
+        """What to add to a reason where rows were left out as copies."""
+        return (
+            f"; {self.copied} rows that are copies of others were left out, they show nothing new"
+            if self.copied
+            else ""
+        )
+
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Labelled:
         """Return the named rows."""
         return Labelled(
@@ -73,6 +85,7 @@ class Labelled:
             mapping=self.mapping,
             unlabelled=self.unlabelled,
             scores=None if self.scores is None else self.scores[rows],
+            copied=self.copied,
         )
 
 
@@ -120,8 +133,13 @@ def label_column(subject: Subject) -> str:
     return subject.manifest.data.evaluation.label
 
 
-def labelled(subject: Subject, name: str = "evaluation") -> Labelled:
+def labelled(subject: Subject, name: str = "evaluation", *, once: bool = True) -> Labelled:
     """Predict a part of the data and set each answer beside the true one.
+
+    Args:
+        subject: what is measured.
+        name: of the part.
+        once: leave out copies where most rows are; otherwise they count, as in a figure that was told of the file.
 
     Raises:
         Invalid: the part, its label column or the model is missing, no row has a label, or the model's labels and the
@@ -136,6 +154,8 @@ def labelled(subject: Subject, name: str = "evaluation") -> Labelled:
     if not known.any():
         raise Invalid(f"data.{name}: no row has a label in column {column!r}")
     table, labels = table.take(known), labels[known]
+    kept = originals(table, list(predictor.features)) if once else np.arange(len(table))
+    table, labels = table.take(kept), labels[kept]
     predictions = predictor.predict(table)
     classes, mapping = _classes(subject, predictor, predictions)
     index = {label: place for place, label in enumerate(classes)}
@@ -148,6 +168,7 @@ def labelled(subject: Subject, name: str = "evaluation") -> Labelled:
         mapping=mapping,
         unlabelled=int((~known).sum()),
         scores=_widened(predictions.scores, len(classes)),
+        copied=int(known.sum()) - len(kept),
     )
 
 
