@@ -38,8 +38,8 @@ def one_source(members: Rows, population: Rows, policy: Privacy, rng: np.random.
     repeated, natural = _overlap(members, population, confidence)
     if repeated.low > natural.high + policy.shift.value:
         raise Invalid(
-            f"{repeated.low:.0%} or more of data.population are rows of data.members, while {natural.high:.0%} of the "
-            f"members at most occur twice: the population must be rows the model was not trained on"
+            f"at least {repeated.low:.0%} of data.population are rows of data.members, while at most "
+            f"{natural.high:.0%} of the members occur twice: the population must be rows the model was not trained on"
         )
     shift = _shift(members, population, rng, confidence)
     if shift.low > 0.5 + policy.shift.value:

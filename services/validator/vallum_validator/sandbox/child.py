@@ -69,7 +69,8 @@ _ENVIRONMENT: Final = {
 }
 
 _MOMENT_S: Final = 2.0
-_KILLED: Final = "was killed, as happens to a process that takes more memory than it may"
+KILLED: Final = "was killed, as happens to a process that takes more memory than it may"
+"""How a worker ended that was killed by nobody who says why."""
 _CLOSED_ITS_PIPE: Final = "stopped answering and went on running"
 
 
@@ -175,7 +176,7 @@ class _Confined:
             return _signalled(result.signal)
         if result.reason is ExitReason.TIMEOUT:
             return _CLOSED_ITS_PIPE
-        return f"ended by itself with code {result.exit_code}" if result.reason is ExitReason.EXITED else _KILLED
+        return f"ended by itself with code {result.exit_code}" if result.reason is ExitReason.EXITED else KILLED
 
 
 class _Plain:
@@ -211,7 +212,7 @@ class _Plain:
 
 def _signalled(number: int) -> str:
     if number == signal.SIGKILL:
-        return _KILLED
+        return KILLED
     try:
         return f"crashed ({signal.Signals(number).name})"
     except ValueError:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from vallum_common.errors import Invalid, Unavailable
 from vallum_validator.domain.evidence import Isolation
-from vallum_validator.sandbox.child import Limits, launch
+from vallum_validator.sandbox.child import KILLED, Limits, launch
 from vallum_validator.sandbox.frames import PREFIX_BYTES, Array, Frame, FrameInvalid, decode, encode, sizes
 from vallum_validator.sandbox.isolation import check_held, confinement_for, kernel_landlock_abi
 from vallum_validator.sandbox.program.hold import filters_of_process
@@ -70,6 +70,7 @@ class Worker:
         self._clock = clock
         self._failure = ""
         self._spent_s = 0.0
+        self._may = ""
         self._sequence = 0
         confinement = confinement_for(landlock_abi(), allow_weaker=allow_weaker_isolation)
         self._child = launch(confinement, [path.resolve(strict=True) for path in readable], self.limits)
@@ -136,7 +137,10 @@ class Worker:
             raise WorkerFailed(self._failure)
         self._sequence += 1
         request = encode(Frame({**head, "sequence": self._sequence}, arrays or {}))
-        allowed_s = min(seconds or self.limits.call_s, max(0.0, self.limits.total_s - self._spent_s))
+        for_this_s = seconds or self.limits.call_s
+        allowed_s = min(for_this_s, max(0.0, self.limits.total_s - self._spent_s))
+        # Both limits, and not what was left of them: that differs from run to run, and evidence must not.
+        self._may = f"{for_this_s:g} s for this answer, {self.limits.total_s:g} s for all"
         began = self._clock()
         try:
             frame = self._exchange(request, began + allowed_s)
@@ -186,7 +190,7 @@ class Worker:
         left_s = deadline - self._clock()
         ready = {key.fileobj for key, _ in self._selector.select(left_s)} if left_s > 0 else set()
         if not ready:
-            raise self._fail("took longer than it may and was ended")
+            raise self._fail(f"took longer than it may ({self._may}) and was ended")
         return ready
 
     def _write(self, rest: memoryview) -> int:
@@ -202,7 +206,9 @@ class Worker:
         return block
 
     def _gone(self) -> WorkerFailed:
-        self._failure = f"{self._name} {self._child.end(kill=False)}"
+        how = self._child.end(kill=False)
+        limit = f" ({self.limits.memory_bytes / 2**30:g} GiB)" if how == KILLED else ""
+        self._failure = f"{self._name} {how}{limit}"
         return WorkerFailed(self._failure)
 
 
