@@ -114,3 +114,18 @@ def test_a_model_without_probabilities_promises_nothing() -> None:
     rows = _rows(table, lambda asked: np.where(asked.columns["promise"] > 0.5, "1", "0"))
     (family,) = families(rows, ("sex",), 12)
     assert calibration(rows, family, 1, 0.95) is None
+
+
+def test_a_limit_is_not_met_while_a_group_that_looks_closer_may_be_beyond_it() -> None:
+    # f is off by 0.04, known to a hundredth; m by 0.02 give or take 0.15. Only f, which looks worse, was judged.
+    found = Calibration(np.array([0.04, 0.02]), np.array([0.03, -0.13]), np.array([0.05, 0.17]), np.zeros(2))
+    told = found.widest(np.ones(2, dtype=bool))
+    assert told is not None
+    assert (told[0], told[1].low, told[1].high) == (0, 0.03, 0.17)
+
+
+def test_the_group_that_is_surely_off_is_named_before_one_that_looks_further_off() -> None:
+    found = Calibration(np.array([0.2, -0.3]), np.array([0.15, -0.7]), np.array([0.25, 0.1]), np.zeros(2))
+    told = found.widest(np.ones(2, dtype=bool))
+    assert told is not None
+    assert (told[0], told[1].low, told[1].high) == (0, 0.15, 0.7)

@@ -39,21 +39,24 @@ class Calibration:
     error: Floats
 
     def widest(self, large: NDArray[np.bool_]) -> tuple[int, Interval] | None:
-        """The group that is off furthest, among the large ones, with the interval of the distance.
+        """How far the large groups are off, and the group that surely is off furthest.
 
         Args:
             large: which groups count, shape (groups,).
 
         Returns:
-            `None` where no large group has an interval.
+            The group, and the interval of the largest distance of any: its lower end is that group's, its upper end
+            whichever reaches furthest. `None` where no large group has an interval.
         """
-        off = np.where(large & np.isfinite(self.low), np.abs(self.gap), -1.0)
-        group = int(off.argmax())
-        if off[group] < 0:
+        counts = large & np.isfinite(self.low)
+        if not counts.any():
             return None
-        low, high = float(self.low[group]), float(self.high[group])
-        nearest = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
-        return group, Interval(nearest, max(abs(low), abs(high)))
+        surely = np.where((self.low <= 0) & (self.high >= 0), 0.0, np.minimum(np.abs(self.low), np.abs(self.high)))
+        surely = np.where(counts, surely, -1.0)
+        off = surely if surely.max() > 0 else np.where(counts, np.abs(self.gap), -1.0)
+        group = int(off.argmax())
+        furthest = np.maximum(np.abs(self.low), np.abs(self.high))[counts].max()
+        return group, Interval(float(surely[group]), float(furthest))
 
 
 def calibration(rows: Labelled, family: Family, answer: int, confidence: float) -> Calibration | None:

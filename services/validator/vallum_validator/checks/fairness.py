@@ -214,9 +214,8 @@ def _beyond(compared: list[_Comparison], limits: _Limits) -> str:
         if each.promised and outcome_below(each.promised[1], limits.calibration) is Outcome.FAIL:
             group, off = each.promised
             return (
-                f"promised probabilities and outcomes of {each.family.names[group]} lie "
-                f"{off.low:.2f} to {off.high:.2f} "
-                f"apart, policy allows {limits.calibration:g}"
+                f"promised probabilities and outcomes of {each.family.names[group]} lie at least {off.low:.2f} apart, "
+                f"policy allows {limits.calibration:g}"
             )
     return "a limit of policy is exceeded"
 
