@@ -419,3 +419,31 @@ def test_few_fields_are_flipped_wherever_the_sum_of_the_best_changes_suffices(fi
     jump = np.where((words == (score > 0)[:, None]).any(axis=1), 4.0, 0.0)
     best = -np.sort(-np.concatenate([towards, jump[:, None]], axis=1), axis=1)[:, :fields].sum(axis=1)
     assert (flipped == (best > np.abs(score)))[np.abs(best - np.abs(score)) > 1e-9].all()
+
+
+def test_votes_that_are_torn_end_no_search_before_the_answer_flips() -> None:
+    # A forest of two trees that split at 0 and at 0.03: between them it is torn, and scikit-learn answers the first
+    # class. Its conversion adds up in single precision and may answer the second; nothing flips before 0.03.
+    def votes(table: Table) -> np.ndarray:
+        second = ((table.columns["x"] >= 0).astype(float) + (table.columns["x"] >= 0.03)) / 2
+        return np.column_stack([1 - second, second])
+
+    def converted(table: Table) -> np.ndarray:
+        return votes(table) + np.array([-3e-8, 3e-8])
+
+    rng = np.random.default_rng(4)
+    x = np.concatenate([rng.uniform(-0.05, -0.005, 200), rng.uniform(0.5, 1, 100), rng.uniform(-1, -0.5, 100)])
+    label = np.where(x > 0, "1", "0").astype(object)
+    subject = subject_of(
+        converted,
+        {"x": {"type": "number"}},
+        thresholds=THRESHOLDS,
+        classes=("0", "1"),
+        evaluation=Table({"x": x, "label": label}),
+    )
+    assert subject.predictor is not None
+    subject = replace(subject, predictor=replace(subject.predictor, original=votes))
+    result = run_check("adversarial_robustness", subject)
+    # Every row of the first half can be moved by up to 0.09, the others cannot get to where anything flips.
+    assert result.value == pytest.approx(0.5, abs=0.07)
+    assert result.details["boundary"]["linf"]["not_evaluated"] == 0

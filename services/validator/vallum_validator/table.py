@@ -136,6 +136,10 @@ class Predictor(Protocol):
     def ledger(self) -> QueryLedger:
         """What has been asked so far."""
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether `predict` asks a conversion, which may round otherwise than the model as submitted."""
+
     def predict(self, table: Table) -> Predictions:
         """Answer any number of rows; one big table is far cheaper than many small ones.
 

@@ -244,6 +244,11 @@ class VotingPredictor:
         """What the model was asked, every copy counted."""
         return self._inner.ledger
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether the model is."""
+        return self._inner.is_converted
+
     def predict(self, table: Table) -> Predictions:
         """Answer with the mean of the probabilities, or with the most frequent label where there are none.
 

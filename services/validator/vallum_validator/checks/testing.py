@@ -40,6 +40,11 @@ class FormulaPredictor:
     ledger: QueryLedger = field(default_factory=QueryLedger)
     original: Callable[[Table], Any] | None = None
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether there is another original."""
+        return self.original is not None
+
     def predict(self, table: Table) -> Predictions:
         """Answer and count."""
         return self._predict(self.answer, table)

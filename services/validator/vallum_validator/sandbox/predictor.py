@@ -72,7 +72,7 @@ class SandboxPredictor:
         self._answers = Answers(self._task, data_labels)
         self._ledger = QueryLedger()
         self._reference: tuple[Table, Predictions] | None = None
-        self._is_converted = False
+        self.is_converted = False
         self.runtime = form
         self.failure = ""
         self._call({"command": "load", **self._description(artifact, form)}, {}, seconds=worker.limits.load_s)
@@ -107,7 +107,7 @@ class SandboxPredictor:
             PredictionFailed: the model refused these rows, or misbehaved; after the latter it is never asked again,
                 and `failure` says what it did.
         """
-        return self._predict(table, CONVERTED if self._is_converted else ORIGINAL)
+        return self._predict(table, CONVERTED if self.is_converted else ORIGINAL)
 
     def predict_original(self, table: Table) -> Predictions:
         """Answer any number of rows by the model as it was submitted; what is found by a conversion is confirmed here.
@@ -210,7 +210,7 @@ class SandboxPredictor:
             self.runtime = f"{self._form}; not converted: {error.message}"
             return
         odd = sum(int(differing(original, converted).sum()) for original, converted in pairs)
-        self._is_converted = not odd
+        self.is_converted = not odd
         told = f"other answers to {odd} of {len(table) + len(others)} rows" if odd else "the same answers"
         self.runtime = f"{self._form}; {'not ' if odd else ''}converted to ONNX: {told}"
 
