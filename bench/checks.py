@@ -395,23 +395,29 @@ def _shared_metrics(
 def refusals(_peers: Sequence[Mapping[str, Any]], simulations: int = 1_000) -> None:
     """How often a fair model fails, and how often a group selected 0.6 times as often is found, by number of rows."""
     shares = np.array([0.576, 0.279, 0.048, 0.048, 0.021, 0.011, 0.006, 0.005, 0.004, 0.002])
-    rng = np.random.default_rng(0)
+    rng, other = np.random.default_rng(0), np.random.default_rng(1)
     for rate, rows in itertools.product((0.05, 0.24), (300, 1_000, 5_000, 20_000, 100_000)):
-        fair, rule, found, wrong = 0, 0, 0, 0
+        fair, passed, rule, found, wrong, above = 0, 0, 0, 0, 0, 0
         for _ in range(simulations):
             size = np.maximum(rng.multinomial(rows, shares / shares.sum()), 1)
             alike = rng.binomial(size, rate)
             lower = rng.binomial(size, np.where(np.arange(len(shares)) == 2, 0.6 * rate, rate))
-            fair += _outcome(alike, size, rng) is Outcome.FAIL
+            verdict = _outcome(alike, size, rng)
+            fair += verdict is Outcome.FAIL
+            passed += verdict is Outcome.PASS
             large = size >= 30
             rule += (alike[large] / size[large]).min() < 0.8 * (alike[large] / size[large]).max()
             outcome = _outcome(lower, size, rng)
             found += outcome is Outcome.FAIL
             wrong += outcome is Outcome.PASS
+            higher = other.binomial(size, np.where(np.arange(len(shares)) == 2, rate / 0.75, rate))
+            above += _outcome(higher, size, other) is Outcome.PASS
         print(
             f"  {rows:7,d} rows, {rate:.0%} selected: refused {fair / simulations:.1%} "
-            f"(80 % rule {rule / simulations:.0%}); a 4.8 % group at 0.6: found {found / simulations:.0%}, "
-            f"passed {wrong / simulations:.1%}"
+            f"(80 % rule {rule / simulations:.0%}), passed {passed / simulations:.0%}; a 4.8 % group at 0.6: found "
+            f"{found / simulations:.0%}, passed {wrong / simulations:.1%}; all others at 0.75 of such a group: passed "
+            f"{above / simulations:.1%}",
+            flush=True,
         )
     for rows, (base, true_rate, false_rate) in itertools.product(
         (300, 1_000, 5_000), ((0.24, 0.6, 0.1), (0.05, 0.6, 0.02), (0.5, 0.85, 0.15))
