@@ -9,6 +9,7 @@ from typing import Any, Final
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats import named_code
+from vallum_validator.scan.formats.harmful_names import evaluates, is_code
 from vallum_validator.scan.formats.keras import inspect_node, is_keras, is_node
 from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.named_code import inspect_external, inspect_named
@@ -99,6 +100,10 @@ def _text(key: str, text: str, context: Context) -> None:
     if has_blocks(text):
         (inspect_template if key in _TEMPLATE_KEYS else search_template)(text, context)
     inspect_external(text, context, key=key)
+    if evaluates(text):
+        context.report("config.program", f"{key or 'an item'} is a Python expression that acts: {shown(text)}")
+    elif is_code(text):
+        context.report("config.remote-code", f"{key or 'an item'} is Python that MONAI evaluates: {shown(text)}")
     if key == _SERIALISED or (len(text) >= _LEAST_PICKLE and _BASE64.match(text)):
         for alphabet in dict.fromkeys((text, text.translate(_URL_SAFE))):
             _pickled(alphabet, context.enter(key or "text"))

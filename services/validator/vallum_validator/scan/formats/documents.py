@@ -12,7 +12,13 @@ from vallum_validator.scan.formats.lightgbm import MAGIC as LIGHTGBM_MAGIC
 from vallum_validator.scan.formats.lightgbm import inspect_lightgbm
 from vallum_validator.scan.formats.logging_ini import inspect_logging
 from vallum_validator.scan.formats.metadata import declare_front_matter
-from vallum_validator.scan.formats.templates import MAX_TEMPLATE, has_blocks, inspect_template, search_template
+from vallum_validator.scan.formats.sections import documents
+from vallum_validator.scan.formats.templates import (
+    MAX_TEMPLATE,
+    has_blocks,
+    inspect_template,
+    search_template,
+)
 from vallum_validator.scan.formats.text import NotJson, as_utf8, load_json
 from vallum_validator.scan.formats.xml import inspect_xml, is_xml
 from vallum_validator.scan.formats.yaml import inspect_yaml
@@ -24,7 +30,8 @@ _SHEBANG: Final = later(rb"#!\s*/|<\?php|@echo off", re.IGNORECASE)
 _FENCED: Final = later(r"(?ms)^[ \t]*+(```|~~~).*?^[ \t]*+\1")
 _PYTHON: Final = later(
     r"(?m)^(?:import [A-Za-z_][\w., ]*+|from [\w.]+ import [^\n]+|(?:async )?def \w+\([^\n]*|class \w+[(:][^\n]*|"
-    r"@\w[\w.]*+(?:\([^\n]*)?)[ \t]*+(?:#[^\n]*)?$"
+    r"@\w[\w.]*+(?:\([^\n]*)?)[ \t]*+(?:#[^\n]*)?$|^(?:import [A-Za-z_][\w., ]*+|from [\w.]+ import [\w., ]*+);|"
+    r"^(?:\w+ = )?(?:__import__|exec|eval)\([^\n]*['\"(][^\n]*\)"
 )
 _REQUIREMENT: Final = later(
     r"[A-Za-z0-9][\w.-]*(\[[\w, -]+\])?\s*(([=<>!~]=|[<>]|===)\s*[\w.*+-]+[\s,]*)+(\s*[;#].*)?$"
@@ -44,7 +51,9 @@ def inspect_text(data: memoryview, context: Context) -> str:
             return inspect_config(load_json(data), context)
         except NotJson:
             pass  # a log may begin like this, too, and so may YAML
-    inspect_yaml(data, context)  # whatever else it is: a YAML loader reads any text that it is given
+    if inspect_yaml(data, context):  # whatever else it is: a YAML loader reads any text that it is given
+        for document in documents(str(data, "utf-8", "replace")):
+            inspect_config(document, context)
     if head.startswith(LIGHTGBM_MAGIC):
         return inspect_lightgbm(data, context)
     if is_xml(data):

@@ -10,27 +10,21 @@ from typing import Final
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.named_code import inspect_target
+from vallum_validator.scan.formats.sections import Parser
 
 _SECTIONS: Final = ("handler_", "formatter_")
 _EVALUATED: Final = ("args", "kwargs", "class")
-_OPTION: Final = later(r"(?P<option>[^=:]*)(?P<vi>[=:])(?P<value>.*)")
 _WORD: Final = r"(?:[A-Za-z][\w.]*|-?\d+(?:\.\d+)?|'[^'\\\n%]*'|\"[^\"\\\n%]*\")"
 _OWN: Final = later(r"(?:logging\.)?(?:handlers\.)?(?:\w*Handler|Formatter)?\s*")
 _LITERAL: Final = later(rf"(?:{_WORD}|[(\[{{](?:\s*{_WORD}\s*[,:]?)*+\s*[)\]}}])?\s*")
 """A name, a literal or a row of them."""
 
 
-class _Parser(configparser.RawConfigParser):
-    """What `fileConfig` reads with, in time that grows with the text: its own expression squares a line of blanks."""
-
-    OPTCRE = _OPTION
-
-
 def inspect_logging(text: str, context: Context) -> None:
     """Report what `logging.config.fileConfig` would evaluate, where it is more than names and literals."""
     if not any(f"[{section}" in text for section in _SECTIONS):
         return
-    parser = _Parser(strict=False)
+    parser = Parser(strict=False)
     with suppress(configparser.Error):  # what it read before, or in spite of it, is judged
         parser.read_file(StringIO(text, newline=None))  # the line ends are those of a file
     for name in parser.sections():

@@ -7,35 +7,20 @@ program of the file; any other name is code that the file brings into the proces
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
+from vallum_validator.scan.formats import framework_keys, harmful_names
 from vallum_validator.scan.formats.tensorflow_files import leads_out
 from vallum_validator.scan.pickled.values import Grade
 
-_CALLED: Final = ("_target_", "()", "class_path")
-"""Keys whose value is called: by hydra, by `logging.config`, by jsonargparse, which reads Lightning's files."""
 _PICKLED: Final = frozenset({"py/object", "py/type", "py/function", "py/class", "py/newobj", "py/reduce", "py/repr"})
 """Keys of jsonpickle that import, call or evaluate; the others are plain data. Source: jsonpickle, `tags.py`."""
-_DOTTED: Final = later(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-_SYSTEM: Final = r"system|popen|startfile|exec[lv]\w*|spawn\w+|posix_spawnp?"
-_RUNNERS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("os", "posix", "nt"), _SYSTEM),
-    "pty": "spawn",
-    "runpy": r"run_\w+",
-    "subprocess": "Popen|run|call|check_call|check_output|getoutput|getstatusoutput",
-    "builtins": "eval|exec|compile|__import__",
-    "importlib": "import_module|__import__",
-}
-"""What nobody names for the class of anything, by its module."""
-_RUNS: Final = later("|".join(rf"{module}\.(?:{names})" for module, names in _RUNNERS.items()))
-_CLASS_KEYS: Final = ("type", "class", "cls", "func", "fn", "function", "callable", "factory", "target")
 _KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 _REPOSITORY: Final = later(r"(?:\w+\|)?[\w.-]+/[\w.-]+(?:@[\w./-]+)?(?::\w+)?")
-_OWN_LIBRARY: Final = later(r"(?:transformers|peft|diffusers|sentence_transformers)(?:\.\w+)*")
 _TEMPLATE_FILES: Final = ("template_path", "prefix_path", "suffix_path", "prompt_path", "example_prompt_path")
 _EXTERNAL: Final = "ext://"
 """Before a name for which `logging.config` takes what it imports, wherever the value stands."""
@@ -46,16 +31,12 @@ WORDS: Final = (
     *(b"_target_", b"class_path", b"loader_module", b"custom_imports", b"attn_implementation", b"constructor"),
     *(b"py/", b"__instance_type__", b"parent_library", b"ext://"),
     *(b"template_path", b"prefix_path", b"suffix_path", b"prompt_path"),
+    *framework_keys.WORDS,
 )
 KEYS: Final = (
     later(rb"\(\)(?:(?<=[\s'\"\[{,:?\-\x85\xa8\xa9\xbf]\(\))|(?<=\A\(\)))"),
-    later(
-        rb"\.(?<=[%b]\.)(?=[A-Za-z_])(?:%b)(?=[\s'\",:\]}\xc2\xe2]|\Z)"
-        % (
-            "".join(sorted({module[-1] for module in _RUNNERS})).encode(),
-            "|".join(rf"(?<={module}\.)(?:{names})" for module, names in _RUNNERS.items()).encode(),
-        )
-    ),
+    *framework_keys.SIGNS,
+    *harmful_names.SIGNS,
     later(rb"\\/(?:(?<=py\\/)|(?<=ext:\\/))"),
 )
 TOGETHER: Final = (
@@ -69,41 +50,33 @@ TOGETHER: Final = (
 Nothing may be asked of what stands between a key and its value: a tag, an anchor, a comment. What runs programs begins
 with its dot and the last letter of its module, which are found sooner than any of the modules.
 """
-_JUDGED: Final = frozenset(
-    {*_CALLED, *_PICKLED, *_CLASS_KEYS, *_KERNELS, *_TEMPLATE_FILES, "lc", "parent_library", "loader_module",
-     "custom_imports", "__instance_type__", "handlers", "formatters", "filename"}
-)  # fmt: skip
-"""Every key that is asked for below; most nodes have none."""
 
 
 def inspect_named(node: dict[str, Any], context: Context) -> None:
     """Report what a node of a configuration makes its loader import or call."""
-    if _JUDGED.isdisjoint(node):
-        return
-    for key in _CALLED:
-        if isinstance(node.get(key), str):
-            inspect_target(node[key], context, key=key)
+    for key, value in node.items():
+        # Under numbers stand the words of a vocabulary.
+        if isinstance(value, str) and harmful_names.is_harmful(value) and not key.isdigit():
+            context.report("config.program", f"{key} calls {shown(value)}")
+    for key, target in framework_keys.called(node):
+        inspect_target(target, context, key=key)
     for key in _PICKLED & node.keys():
         _pickled(key, node[key], context)
-    for key in _CLASS_KEYS:
-        value = node.get(key)
-        if isinstance(value, str) and _RUNS.fullmatch(value):
-            context.report("config.program", f"{key} calls {shown(value)}")
-    target = node.get("target")
-    if isinstance(target, str) and isinstance(node.get("params"), dict) and _DOTTED.fullmatch(target):
-        inspect_target(target, context, key="target")
-    for what, value in _imported(node):
+    for what, value in (*framework_keys.imported(node), *_kernels(node)):
         context.report("config.remote-code", f"{what}: {shown(value)}")
+    for what, place in framework_keys.outside(node):
+        if leads_out(place):
+            context.report("config.outside-file", f"{what} names {shown(place)}")
     _logging(node, context)
     for key in _TEMPLATE_FILES:
         if isinstance(node.get(key), str) and leads_out(node[key]):
             context.report("config.outside-file", f"{key} is read from {shown(node[key])}")
 
 
-def inspect_target(target: str, context: Context, offset: int | None = None, *, key: str = _CALLED[0]) -> None:
+def inspect_target(target: str, context: Context, offset: int | None = None, *, key: str = "_target_") -> None:
     """Report what `hydra.utils.instantiate` and its like would call: any callable at all (CVE-2025-23304)."""
     module, _, name = target.removeprefix(_EXTERNAL).rpartition(".")
-    denied = allowlist.shipped().grade(module or "builtins", name) is Grade.DENIED
+    denied = allowlist.shipped().grade(module or "builtins", name) is Grade.DENIED or harmful_names.is_harmful(target)
     context.report("config.program" if denied else "config.remote-code", f"{key} calls {shown(target)}", offset)
 
 
@@ -135,20 +108,8 @@ def _pickled(key: str, value: Any, context: Context) -> None:
         context.report("config.remote-code", f"jsonpickle calls what {key} names")
 
 
-def _imported(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What is imported or built, and how the node says so."""
-    if node.get("lc") == 1 and node.get("type") == "constructor":
-        yield "a LangChain object is built", node.get("id")
-    library = node.get("parent_library")  # PEFT imports it
-    if isinstance(library, str) and not _OWN_LIBRARY.fullmatch(library):
-        yield "parent_library is imported", library
-    loader = node.get("loader_module")
-    if isinstance(loader, str) and loader.partition(".")[0] != "mlflow":
-        yield "MLflow imports the loader_module", loader
-    if isinstance(node.get("custom_imports"), dict):
-        yield "custom_imports", node["custom_imports"].get("imports")
-    if isinstance(node.get("__instance_type__"), list):
-        yield "json_tricks builds an object", node["__instance_type__"]
+def _kernels(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What transformers fetches and runs for the layers of a model."""
     for key in _KERNELS:
         for kernel in node[key].values() if isinstance(node.get(key), dict) else [node.get(key)]:
             if isinstance(kernel, str) and _REPOSITORY.fullmatch(kernel):

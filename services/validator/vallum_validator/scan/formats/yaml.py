@@ -68,13 +68,17 @@ _NODE: Final = later(rb"(?:(?<=[\s\[,{:-])|^)([&*])([\w-]+)")
 _MAX_EXPANDED: Final = 100_000
 
 
-def inspect_yaml(data: memoryview, context: Context) -> None:
+def inspect_yaml(data: memoryview, context: Context) -> bool:
     """Look into text that may be YAML, document by document; text that is none loses nothing.
+
+    Returns:
+        whether there is anything in the text that matters to configurations, in YAML or in another notation.
 
     Raises:
         Exhausted: aliases expand without end, or documents that must be read are too large to be.
     """
-    if _suspicious(data):
+    suspicious = _suspicious(data)
+    if suspicious:
         reader = _Reader(context)
         reader.search(data)
         for start, end in _documents(data):
@@ -82,6 +86,7 @@ def inspect_yaml(data: memoryview, context: Context) -> None:
             if _suspicious(document):
                 reader.read(document, start)
     _check_aliases(data)
+    return suspicious
 
 
 def _suspicious(data: memoryview) -> bool:

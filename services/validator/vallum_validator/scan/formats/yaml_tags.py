@@ -28,7 +28,7 @@ _BUILDS: Final = later(
     + "|".join(map(re.escape, _OTHER_FAMILIES))
     + ")"
 )
-_CALLS: Final = later(r"!(?:new|apply|name|module|call):([\w.]+)")
+_CALLS: Final = later(r"!(?:new|apply(?:ref)?|name|module|call):([\w.]+)")
 """HyperPyYAML, in which SpeechBrain's models are written."""
 
 
@@ -41,7 +41,7 @@ def _spelled(*words: str) -> bytes:
 
 _FAMILIES: Final = _spelled("python/", *_OTHER_FAMILIES)
 _WRITTEN: Final = later(
-    rb"(?:!(?:[\w-]{0,50}!)?(?:%b|(?:new|apply|name|module|call):)|(?:!<[^\s>]{0,80}?)?%b%b)[^\s,\[\]{}>]{0,300}"
+    rb"(?:!(?:[\w-]{0,50}!)?(?:%b|(?:new|apply(?:ref)?|name|module|call):)|(?:!<[^\s>]{0,80}?)?%b%b)[^\s,\[\]{}>]{0,300}"
     % (_FAMILIES, _spelled("2002:"), _FAMILIES)
 )
 

@@ -1,0 +1,157 @@
+"""Functions that run, load, fetch, write or delete: a configuration that names one is a program under whatever key.
+
+Every framework has a key of its own for what it calls, and no list of keys is complete. What an attack needs is a
+function that acts, and of those that every Python or every framework has there are few.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from vallum_validator.scan.expressions import later
+
+_WALKED_TO: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("os", "posix", "nt"),
+        r"system|popen|startfile|exec[lv]\w*|spawn\w+|posix_spawnp?|fork\w*|_exit|abort|kill|killpg|remove|removedirs|"
+        r"unlink|rmdir|rename|renames|replace|truncate|symlink|link|chmod|chown|chroot|putenv|open|fdopen|mkdir|makedirs",
+    ),
+    "pty": "spawn|fork",
+    "runpy": r"_?run_\w+",
+    "subprocess": "Popen|run|call|check_call|check_output|getoutput|getstatusoutput",
+    **dict.fromkeys(("builtins", "__builtin__"), "eval|exec|execfile|compile|__import__|open|getattr|setattr"),
+    "importlib": "import_module|__import__|reload",
+    "shutil": r"rmtree|copy\w*|move|chown|\w+_archive",
+    "ctypes": r"\w+DLL|(?:cdll|windll|oledll|pydll)(?:\.LoadLibrary)?",
+}
+"""What other modules import, so that a path over them leads there, too: `logging.os.system`."""
+_LOADS: Final = "loads?|Unpickler"
+_NAMES: Final[Mapping[str, str]] = {
+    **_WALKED_TO,
+    **dict.fromkeys(("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "jsonpickle"), _LOADS),
+    **dict.fromkeys(("joblib", "joblib.numpy_pickle", "torch", "torch.jit", "torch.serialization"), "load"),
+    **dict.fromkeys(("yaml", "ruamel.yaml"), r"load(?:_all)?|(?:unsafe|full)_load(?:_all)?"),
+    "torch.hub": r"load\w*|download_url_to_file|import_module",
+    "torch.utils.cpp_extension": r"load\w*",
+    "torch.ops": "load_library",
+    "torch.utils.model_zoo": "load_url",
+    "numpy": r"load|loadtxt|genfromtxt|fromfile|save\w*",
+    "pandas": r"read_pickle|eval|read_csv|read_json",
+    "code": r"interact|InteractiveInterpreter(?:\.\w+)?|InteractiveConsole(?:\.\w+)?",
+    "webbrowser": r"open\w*|get",
+    "antigravity": r"\w+",
+    "urllib.request": "urlopen|urlretrieve",
+    "requests": "get|post|put|request|delete",
+    "socket": "socket|create_connection|create_server",
+    **dict.fromkeys(("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath"), (
+        r"write_\w+|read_\w+|unlink|touch|rmdir|mkdir|open|rename|replace|chmod|symlink_to|hardlink_to")),
+    **dict.fromkeys(("io", "_io", "codecs"), "open|open_code|FileIO"),
+    "timeit": "timeit|repeat|Timer|main",
+    **dict.fromkeys(("cProfile", "profile", "pdb", "bdb", "trace"), r"run\w*"),
+    "asyncio": r"create_subprocess_\w+",
+    "multiprocessing": "Process",
+    "multiprocessing.util": r"spawnv_passfds",
+    "operator": "methodcaller|attrgetter",
+    "types": "FunctionType|CodeType",
+    "pydoc": "locate|pipepager|tempfilepager",
+    "pkgutil": "resolve_name",
+    "distutils.spawn": "spawn",
+    "setuptools._distutils.spawn": "spawn",
+    "pip": r"main|_internal\.\w+(?:\.\w+)*",
+    "logging.config": r"fileConfig|dictConfig|listen",
+    "sqlite3": "connect",
+    "tarfile": "open",
+    "zipfile": "ZipFile",
+}  # fmt: skip
+"""By the module, or the class, that they are in."""
+
+
+def _alternatives(names: Mapping[str, str]) -> str:
+    return "|".join(rf"{module.replace('.', '[.]')}[.:](?:{found})" for module, found in names.items())
+
+
+_HARMFUL: Final = later(rf"(?:ext://)?(?:(?:[^\W\d]\w*[.])*_?(?:{_alternatives(_WALKED_TO)})|{_alternatives(_NAMES)})")
+_MAX_NAME: Final = 200
+_LAST: Final = "".join(sorted({module[-1] for module in _NAMES})).encode()
+
+
+def _signs(mark: str) -> bytes:
+    """What looks like such a name with that mark before the function: begun with it and the last letter of its module,
+    which are found sooner than any of the modules."""
+    named = "|".join(rf"(?<={module.replace('.', '[.]')}{mark})(?:{found})" for module, found in _NAMES.items())
+    return rb"%b(?<=[%b]%b)(?=[A-Za-z_])(?:%b)(?=[\s'\",:\]}\xc2\xe2]|\Z)" % (
+        *(mark.encode(), _LAST, mark.encode(), named.encode()),
+    )
+
+
+SIGNS: Final = (
+    later(_signs(r"\.")),
+    later(_signs(":")),
+    later(rb"\$(?<=[\s'\"]\$)(?:[\w@.\[\]#:]{0,200}+\(|import\s|from\s)"),
+    later(rb"\((?:(?<=__import__\()|(?<=\beval\()|(?<=\bexec\()|(?<=\bopen\()|(?<=\bsystem\()|(?<=\bpopen\())"),
+)
+"""How text looks that may hold such a name, or an expression with one, as a value."""
+_CALLED: Final = frozenset({"__import__", "eval", "exec", "compile", "open", "getattr", "setattr", "globals", "vars"})
+_ACTS: Final = frozenset({"system", "popen", "Popen", "check_output", "check_call", "getoutput", "import_module"})
+_EXPRESSION: Final = later(r"(?:\b(?:__import__|eval|exec|open|system|popen|Popen|getattr)|__|\w\.\w++)\s*+\(")
+_IMPORT: Final = later(r"\$(?:import\s+\w|from\s+[\w.]+\s+import\s)")
+_MAX_EXPRESSION: Final = 64 * 1024
+_REFERENCE: Final = later(r"@[\w#:.]+")
+"""How an expression of MONAI names another part of the configuration."""
+
+
+def is_harmful(name: str) -> bool:
+    """Whether a value is nothing but the name of a function that acts, as `a.b` or `a:b`."""
+    return len(name) <= _MAX_NAME and _HARMFUL.fullmatch(name) is not None
+
+
+def evaluates(text: str) -> bool:
+    """Whether a value is a Python expression that acts: MONAI evaluates what follows `$`, YOLO what a layer is called.
+
+    A text for people may name such a call, but is not an expression from its first character to its last.
+    """
+    if "(" not in text or len(text) > _MAX_EXPRESSION or not _EXPRESSION.search(text):
+        return False
+    tree = _parsed(text)
+    return tree is not None and any(_acts(node) for node in ast.walk(tree))
+
+
+def is_code(text: str) -> bool:
+    """Whether a value is, to MONAI, an import or an expression that calls something: what it calls was imported."""
+    if not text.startswith("$"):
+        return False
+    if len(text) > _MAX_EXPRESSION or _IMPORT.match(text):
+        return True
+    tree = _parsed(text) if "(" in text or "." in text else None
+    return tree is not None and any(isinstance(node, ast.Call | ast.Attribute) for node in ast.walk(tree))
+
+
+def _parsed(text: str) -> ast.AST | None:
+    """The syntax tree of a value that is one expression; a `$` in front of it and references do not count."""
+    plain = _REFERENCE.sub("_", text[1:]) if text.startswith("$") else text
+    try:
+        return ast.parse(plain.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _acts(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    called = node.func
+    if isinstance(called, ast.Name):
+        return called.id in _CALLED
+    if not isinstance(called, ast.Attribute):
+        return False
+    return called.attr in _ACTS or called.attr.startswith("__") or is_harmful(".".join(_path(called)))
+
+
+def _path(node: ast.expr) -> Iterator[str]:
+    """The names of a dotted expression, as far as it is one."""
+    if isinstance(node, ast.Attribute):
+        yield from _path(node.value)
+        yield node.attr
+    elif isinstance(node, ast.Name):
+        yield node.id

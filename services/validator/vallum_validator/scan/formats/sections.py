@@ -1,0 +1,60 @@
+"""Configurations in TOML and INI: spaCy, jsonargparse and hydra's relatives read them as they read YAML."""
+
+from __future__ import annotations
+
+import configparser
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from io import StringIO
+from typing import Any, Final
+
+from vallum_validator.scan.expressions import later
+
+_SECTION: Final = later(r"(?m)^[ \t]*+\[{1,2}[^\[\]\n]{1,200}\]{1,2}[ \t]*+(?:[#;].*)?$")
+_ASSIGNMENT: Final = later(r"(?m)^[ \t]*+[\w.@'\"\\-]{1,200}[ \t]*+=")
+_OPTION: Final = later(r"(?P<option>[^=:]*)(?P<vi>[=:])(?P<value>.*)")
+_MAX_READ: Final = 1024**2
+"""Characters. What is longer is no configuration."""
+
+
+class Parser(configparser.RawConfigParser):
+    """What `configparser` reads, in time that grows with the text: its own expression squares a line of blanks."""
+
+    OPTCRE = _OPTION
+
+
+class _AsWritten(Parser):
+    """As spaCy reads: names are not made small."""
+
+    def optionxform(self, optionstr: str) -> str:
+        """The name of an option as it is written."""
+        return optionstr
+
+
+def documents(text: str) -> Iterator[dict[str, Any]]:
+    """What the text is as TOML and as INI, of which it may be both; nothing where it is neither."""
+    if not _ASSIGNMENT.search(text):
+        return
+    text = text[:_MAX_READ]
+    import tomllib  # most text does without
+
+    with suppress(tomllib.TOMLDecodeError, RecursionError):
+        yield tomllib.loads(text)
+    if _SECTION.search(text):
+        yield _ini(text)
+
+
+def _ini(text: str) -> dict[str, Any]:
+    parser = _AsWritten(strict=False)
+    with suppress(configparser.Error):  # what it read before, or in spite of it, counts
+        parser.read_file(StringIO(text, newline=None))
+    return {name: {key: _value(value) for key, value in parser[name].items()} for name in parser.sections()}
+
+
+def _value(text: str) -> Any:
+    """As spaCy reads a value: JSON where it is JSON, else text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
