@@ -20,6 +20,7 @@ from vallum_validator.scan.formats.templates import (
     search_template,
 )
 from vallum_validator.scan.formats.text import NotJson, as_utf8, load_json
+from vallum_validator.scan.formats.textproto import inspect_textproto
 from vallum_validator.scan.formats.xml import inspect_xml, is_xml
 from vallum_validator.scan.formats.yaml import inspect_yaml
 
@@ -54,6 +55,7 @@ def inspect_text(data: memoryview, context: Context) -> str:
     if inspect_yaml(data, context):  # whatever else it is: a YAML loader reads any text that it is given
         for document in documents(str(data, "utf-8", "replace")):
             inspect_config(document, context)
+    inspect_textproto(data, context)
     if head.startswith(LIGHTGBM_MAGIC):
         return inspect_lightgbm(data, context)
     if is_xml(data):

@@ -47,7 +47,8 @@ _SAVED_OBJECT: Final = frozenset({(2, VARINT), (3, LENGTH), (_IDENTIFIER, LENGTH
 
 
 @cache
-def _known_operators() -> frozenset[str]:
+def known_operators() -> frozenset[str]:
+    """Operators of TensorFlow that compute and do nothing else."""
     return frozenset((Path(__file__).parent / "tensorflow_operators.txt").read_text(encoding="utf-8").split())
 
 
@@ -114,7 +115,7 @@ def _nodes(data: memoryview, what: str, number: int, context: Context) -> None:
             name = operator.text
             if name in DENIED:
                 context.report("tensorflow.operator-denied", f"the graph uses {shown(name)}")
-            elif name not in _known_operators():
+            elif name not in known_operators():
                 context.report("tensorflow.operator-unknown", f"the graph uses {shown(name)}")
 
 
