@@ -9,6 +9,7 @@ from vallum_validator.scan.containers.compressed import inspect_compressed, is_c
 from vallum_validator.scan.containers.packages import inspect_zip
 from vallum_validator.scan.containers.tar import inspect_tar, is_tar
 from vallum_validator.scan.context import Context
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.documents import inspect_text
 from vallum_validator.scan.formats.gguf import MAGIC as GGUF_MAGIC
 from vallum_validator.scan.formats.gguf import inspect_gguf
@@ -95,6 +96,15 @@ def _program(_: memoryview, context: Context) -> str:
     return "program"
 
 
+_R_TEXT: Final = later(rb"A\r?\n[23]\r?\n\d{6}\r?\n\d{6}\r?\n")
+
+
+def _is_r(data: memoryview) -> bool:
+    """Whether it is what R saves, in any of its notations: a promise in it is evaluated (CVE-2024-27322)."""
+    magics = (b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n", b"X\n\0\0\0", b"B\n\2\0\0\0", b"B\n\3\0\0\0")
+    return bytes(data[:6]).startswith(magics) or _R_TEXT.match(data) is not None
+
+
 ZIP: Final = Format("zip", _starts(b"PK\x03\x04", b"PK\x05\x06"), inspect_zip)
 """Readers of zip begin at the end, so content is this whatever it begins with."""
 PICKLE: Final = Format("pickle", is_binary_pickle, inspect_pickle)
@@ -124,7 +134,7 @@ FORMATS: Final = (
     _refused("catboost", _starts(b"CBM1")),
     _refused("xgboost-binary", _starts(b"binf")),
     _refused("arrow", _starts(b"ARROW1\0\0", b"FEA1")),
-    _refused("r-data", _starts(b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n")),
+    _refused("r-data", _is_r),
     _refused("sqlite", _starts(b"SQLite format 3\0")),
     _refused("property-list", _starts(b"bplist0")),
     _refused("pdf", _starts(b"%PDF-")),

@@ -5,6 +5,7 @@ Streams that follow each other are read as one, as their libraries do: a pickle 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -40,6 +41,7 @@ def _zfile(content: Expansion, raw: memoryview) -> int:
 
 
 _ZLIB_HEADS: Final = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_TRIED: Final = 64 * 1024
 _OPENERS: Final[Mapping[bytes, tuple[str, AddStream]]] = {
     b"\x1f\x8b": ("gzip", _by(gzip)),
     b"BZh": ("bzip2", _by(bzip2)),
@@ -60,8 +62,20 @@ def _opener(data: memoryview) -> tuple[str, AddStream] | None:
 
 
 def is_compressed(data: memoryview) -> bool:
-    """Whether the content begins like one of the compressed streams."""
+    """Whether the content begins like one of the compressed streams, and does not break off before its first byte."""
+    if bytes(data[:2]) in _ZLIB_HEADS:
+        return _gives_a_byte(data)
     return _opener(data) is not None or bytes(data[:4]) in _SKIPPABLE
+
+
+def _gives_a_byte(data: memoryview) -> bool:
+    """Whether anything comes out of zlib: two bytes are no magic, and one in some thousand headers of safetensors
+    begins with them. Whoever reads a stream that is broken from its beginning gets nothing of it."""
+    try:
+        zlib.decompressobj().decompress(data[:_TRIED], 1)
+    except zlib.error:
+        return False
+    return True
 
 
 def inspect_compressed(data: memoryview, context: Context) -> str:

@@ -17,6 +17,7 @@ from vallum_validator.scan.formats.templates import (
     MAX_TEMPLATE,
     has_blocks,
     inspect_template,
+    search_long,
     search_template,
 )
 from vallum_validator.scan.formats.text import NotJson, as_utf8, load_json
@@ -34,6 +35,7 @@ _PYTHON: Final = later(
     r"@\w[\w.]*+(?:\([^\n]*)?)[ \t]*+(?:#[^\n]*)?$|^(?:import [A-Za-z_][\w., ]*+|from [\w.]+ import [\w., ]*+);|"
     r"^(?:\w+ = )?(?:__import__|exec|eval)\([^\n]*['\"(][^\n]*\)"
 )
+_LOGGING: Final = later(rb"\[(?:handler|formatter)_")
 _REQUIREMENT: Final = later(
     r"[A-Za-z0-9][\w.-]*(\[[\w, -]+\])?\s*(([=<>!~]=|[<>]|===)\s*[\w.*+-]+[\s,]*)+(\s*[;#].*)?$"
 )
@@ -61,6 +63,8 @@ def inspect_text(data: memoryview, context: Context) -> str:
     if is_xml(data):
         return inspect_xml(data, context)
     _prose(str(data[:_LOOKED_AT], "utf-8", "replace"), context)
+    if len(data) > _LOOKED_AT:
+        _rest(data, context)
     return "text"
 
 
@@ -78,6 +82,13 @@ def _prose(text: str, context: Context) -> None:
     if has_blocks(text):
         whole = "{%" in text and len(text) <= MAX_TEMPLATE and outside == text
         (inspect_template if whole else search_template)(text, context)
+
+
+def _rest(data: memoryview, context: Context) -> None:
+    """What a loader would still run behind so much text that nobody wrote it."""
+    search_long(data, context)
+    if _LOGGING.search(data, _LOOKED_AT):
+        context.report("limit.reached", f"a configuration of logging lies behind {_LOOKED_AT} bytes of text")
 
 
 def _is_requirement(line: str) -> bool:

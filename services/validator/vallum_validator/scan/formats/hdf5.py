@@ -38,6 +38,9 @@ __all__ = ["MAGIC", "inspect_hdf5", "inventory"]
 _TEXT, _VARIABLE = 3, 9
 _NUMBERS: Final = frozenset({0, 1, 4, 8})
 """Classes of types: integers, floats, bits, enumerations."""
+_BYTES: Final = frozenset({3, 5})
+"""Classes of types whose values are bytes of any kind: texts, and what is opaque."""
+_HICKLE: Final = "hickle_types_table"
 _BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 4, 5, 6})
 _MOST_UNWRITTEN: Final = 1024**3
 _MOST_RATIO: Final = 1_100
@@ -86,6 +89,7 @@ def inspect_hdf5(data: memoryview, context: Context) -> str:
         for value in attribute.values:
             _look_into(value, context.enter(attribute.name or "an attribute"))
     _account(structure, context)
+    _pickles_in_data(structure, context)
     context.budget.noted = Noted()  # the pickles of attributes have noted what lies in those
     for address, ranges in structure.held.items():
         _size(structure.objects[address], ranges, context.enter(f"object {address}"))
@@ -129,6 +133,18 @@ def _note(structure: Structure, messages: list[Message], ranges: list[tuple[int,
             context.budget.noted.typed("S", structure.data[start:end], Reader(kinds[0], 4).number("I"), start)
         else:
             context.budget.noted.constant(start, end)
+
+
+def _pickles_in_data(structure: Structure, context: Context) -> None:
+    """hickle keeps what it has no form for as pickles in bytes, and the classes of all else, too."""
+    packed = any(message.kind == FILTERS for messages in structure.objects.values() for message in messages)
+    if packed and any(link.name == _HICKLE for link in structure.links):
+        context.report("file.unsupported", "hickle unpickles data, which is packed here and cannot be judged")
+    for address, ranges in structure.held.items():
+        kinds = [message.body for message in structure.objects[address] if message.kind == DATATYPE]
+        if any(kind[0] & 15 in _BYTES or Reader(kind, 4).number("I") == 1 for kind in kinds):
+            for start, end in ranges:
+                _act(structure.data[start:end], context.enter(f"object {address}"))
 
 
 def _size(messages: list[Message], ranges: list[tuple[int, int]], context: Context) -> None:

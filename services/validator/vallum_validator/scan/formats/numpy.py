@@ -11,7 +11,7 @@ from vallum_validator.scan import allowlist
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
 from vallum_validator.scan.pickled.judge import Judge
-from vallum_validator.scan.pickled.streams import follow
+from vallum_validator.scan.pickled.streams import follow, probe
 from vallum_validator.scan.reader import Reader
 
 MAGIC: Final = b"\x93NUMPY"
@@ -42,8 +42,14 @@ def _array(data: memoryview, offset: int, context: Context) -> int:
     length = reader.number("H" if major == 1 else "I")
     if length > _MAX_HEADER:
         raise Invalid(f"the npy header has {length} bytes, {_MAX_HEADER} at most are read")
-    descr, shape = _header(reader.text(length, "utf-8" if major == 3 else "latin-1"))
-    itemsize, objects = _size(descr, 0)
+    try:
+        descr, shape = _header(reader.text(length, "utf-8" if major == 3 else "latin-1"))
+        itemsize, objects = _size(descr, 0)
+    except Invalid:
+        # Some version of numpy may read it, and what follows is a pickle then.
+        if probe(data[reader.offset :], context).acts:
+            follow(data, reader.offset, Judge(context, allowlist.shipped()), context)
+        raise
     if objects:
         return follow(data, reader.offset, Judge(context, allowlist.shipped()), context)
     if not itemsize and math.prod(shape) > _MAX_EMPTY:

@@ -38,6 +38,13 @@ _REACHES: Final = later(
     r"__|\[|\\|\b(?:attr|attribute|first|format|groupby|join|last|map|max|min|random|reject|select|sort|sum|unique)\b"
 )
 """Without any of these no name is looked up but those that are written."""
+_BLOCK: Final = later(rb"\{[{%]")
+_PADDING: Final = later(rb"[^{}#%'\"\\]{256,}+")
+"""What is no part of any expression: text, comments, white space."""
+_REACHES_FAR: Final = later(
+    rb"\{[{%][^{}]{0,4000}?(?:__|\\(?:x5f|u005f|137)|~|\|\s*(?:attr|map|groupby|format)\b|\b(?:cycler|joiner|lipsum)\b)"
+)
+_PIECE: Final = 1024**2
 _PLAIN_LOOKUP: Final = later(r"\[\s*(?:'[A-Za-z]\w*'|\"[A-Za-z]\w*\"|-?\d+)\s*\]")
 
 
@@ -81,6 +88,22 @@ def search_template(text: str, context: Context) -> None:
     blocks = sum(text.count(opening) for opening, _ in _BRACKETS)
     if blocks <= _MAX_BLOCKS and len(text) <= _MAX_SEARCHED and _REACHES.search(_PLAIN_LOOKUP.sub("", text)):
         _search_tree(text, context)
+
+
+def search_long(data: memoryview, context: Context) -> None:
+    """Search text that is longer than any template, but would be rendered all the same: padding is left out."""
+    if not _BLOCK.search(data):
+        return
+    kept, size = list[bytes](), 0
+    for start in range(0, len(data), _PIECE):
+        kept.append(_PADDING.sub(b"", data[start : start + _PIECE]))
+        size += len(kept[-1])
+        if size > _MAX_SEARCHED:
+            found = _REACHES_FAR.search(data)
+            if found:
+                context.report("template.suspicious", f"a long template uses {shown(found[0][-40:])}", found.start())
+            return
+    search_template(str(b"".join(kept), "utf-8", "replace"), context)
 
 
 def _search_tree(text: str, context: Context) -> None:

@@ -42,6 +42,10 @@ _FOREIGN_OPERATOR: Final = later(
     rb"(?<![\w.])(?:torch|ops|aten)\b(?![\s\\]*+[.:=])" % (_DOT, _DOT, _DOT, _DOT, _DOT, _DOT)
 )
 """An operator of somebody else, or the name of a whole set of them, which may be given to a variable."""
+_BYTECODE: Final = "bytecode.pkl"
+_OPERATOR: Final = later(rb"([A-Za-z_]\w*)::(save|load|from_file|_load|open)?\w*")
+"""What follows a name may be an opcode that looks like a letter of it."""
+_OWN_OPERATORS: Final = frozenset({b"prim", b"aten", b"quantized", b"_quantized", b"prepacked", b"profiler"})
 _BYTES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "QInt8Storage", "QUInt8Storage"), 1),
     **dict.fromkeys(("ShortStorage", "HalfStorage", "BFloat16Storage"), 2),
@@ -71,6 +75,8 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
         content = archive.read(entry)
         if name.endswith((".pkl", _DEBUG)):
             named |= _pickle(content, inside, name, scripted=scripted)
+            if name.rpartition("/")[2] == _BYTECODE:
+                _operators(content, inside)
             secrets.search_around(content, inside)
         elif _CODE.search(name):
             _script(content, inside)
@@ -114,6 +120,14 @@ def _script(content: memoryview, context: Context) -> None:
         found = expression.search(code)
         if found:
             context.report(f"torch.operator-{rule}", f"TorchScript calls {shown(found[0])}", found.start())
+
+
+def _operators(content: memoryview, context: Context) -> None:
+    """What the lite interpreter runs instead of the code: its operators stand in a pickle by their names."""
+    for found in _OPERATOR.finditer(content):
+        rule = "unknown" if found[1] not in _OWN_OPERATORS else "denied" if found[2] else ""
+        if rule:
+            context.report(f"torch.operator-{rule}", f"the bytecode calls {shown(found[0])}", found.start())
 
 
 _KEY: Final = later(rb"X[\x01-\xff]\x00\x00\x00([0-9]+)")

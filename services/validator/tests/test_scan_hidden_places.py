@@ -1,0 +1,105 @@
+"""Where programs lie that a loader finds and nobody looks for: behind padding, behind headers, in data, in bytecode.
+
+jinja2, `logging.config`, numpy, hickle and torch's lite interpreter each ran one.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from vallum_validator.domain.findings import ScanVerdict
+
+from .corpus import Payload
+from .corpus.containers import zipped
+from .test_scan_configs import rules, scan
+
+MALICIOUS, UNKNOWN, CLEAN = ScanVerdict.MALICIOUS, ScanVerdict.UNKNOWN, ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("padding", ["{# %s #}", "%s"])
+def test_template_behind_a_mebibyte_of_padding_is_judged(padding: str) -> None:
+    escape = "{{ cycler | attr('_' ~ '_init_' ~ '_') }}"
+    content = (padding % ("x" * 1_200_000) + escape).encode()
+    assert scan(content).verdict is not CLEAN
+    content = ("".join(f"{number} '{{}}' \n" for number in range(500_000)) + escape).encode()
+    assert scan(content).verdict is not CLEAN
+
+
+def test_long_text_with_harmless_blocks_is_clean() -> None:
+    content = ("The quick brown fox. " * 60_000 + "{{ title }} {% if x %}y{% endif %}\n").encode()
+    assert scan(content).verdict is CLEAN
+
+
+def test_configuration_of_logging_behind_a_mebibyte_is_not_clean() -> None:
+    content = b"#" + b"x" * 1_200_000 + b"\n[handler_h]\nclass=StreamHandler\nargs=(open('x', 'w'),)\n"
+    assert scan(content).verdict is not CLEAN
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"A\n3\n262656\n197888\n5\nUTF-8\n16\n1\n262153\n1\na\n", b"X\n\0\0\0\3\0\4\2\0", b"B\n\3\0\0\0\0\2\4\0"],
+)
+def test_what_r_saves_is_unsupported_in_every_notation(content: bytes) -> None:
+    """CVE-2024-27322: a promise in it is evaluated."""
+    assert (scan(content).verdict, "file.unsupported" in rules(content)) == (UNKNOWN, True)
+    assert scan(b"A\n3\n5\n8\n").verdict is CLEAN  # a column of a table
+
+
+def _npy(descr: str, shape: str, body: bytes) -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + body
+
+
+@pytest.mark.parametrize(("descr", "shape"), [("'i4,O'", "(1,)"), ("('O', (1,))", "(1,)"), ("'|O'", "(1L,)")])
+def test_pickle_behind_a_header_that_only_numpy_understands_is_malicious(descr: str, shape: str) -> None:
+    assert scan(_npy(descr, shape, Payload("marker").pickle)).verdict is MALICIOUS
+    assert scan(_npy(descr, shape, pickle.dumps([1]))).verdict is UNKNOWN
+
+
+def _hdf5(path: Path, data: Any, **options: Any) -> bytes:
+    with h5py.File(path, "w") as file:
+        file.create_group("hickle_types_table")
+        file.create_dataset("data", data=data, **options)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["u1", "S1", "V"])
+def test_pickle_that_hickle_keeps_in_a_data_set_is_malicious(tmp_path: Path, kind: str) -> None:
+    hostile = Payload("marker").pickle
+    data = np.void(hostile) if kind == "V" else np.frombuffer(hostile, kind)
+    assert scan(_hdf5(tmp_path / "a.h5", data)).verdict is MALICIOUS
+
+
+def test_packed_pickle_that_hickle_keeps_is_unknown(tmp_path: Path) -> None:
+    data = np.frombuffer(Payload("marker").pickle * 50, "u1")
+    assert scan(_hdf5(tmp_path / "a.h5", data, compression="gzip")).verdict is UNKNOWN
+
+
+def test_bytes_of_a_data_set_that_are_no_pickle_are_clean(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, 20_000, dtype=np.uint8)
+    assert scan(_hdf5(tmp_path / "a.h5", image)).verdict is CLEAN
+
+
+@pytest.mark.parametrize(
+    ("operator", "verdict"),
+    [("aten::from_file", MALICIOUS), ("evil::run", UNKNOWN), ("aten::relu", CLEAN), ("quantized::linear", CLEAN)],
+)
+def test_operator_in_the_bytecode_of_the_lite_interpreter_is_judged(operator: str, verdict: ScanVerdict) -> None:
+    """It runs that, and never the code beside it."""
+    code = pickle.dumps((8, ("__torch__.M.forward", (("operators", ((operator, "", 4),)),))), 2)
+    members = {"m/data.pkl": pickle.dumps({}, 2), "m/constants.pkl": pickle.dumps((), 2), "m/bytecode.pkl": code}
+    assert scan(zipped({**members, "m/version": b"3\n"})).verdict is verdict
+
+
+@pytest.mark.parametrize("length", [376, 24_184, 40_056, 55_928])
+def test_header_of_safetensors_that_begins_like_zlib_is_none(length: int) -> None:
+    """`model-00005-of-00005.safetensors` of a GPT-2 in five parts had 376 bytes of header."""
+    header = b'{"__metadata__":{"format":"pt"}}'.ljust(length)
+    assert scan(struct.pack("<Q", length) + header).verdict is CLEAN
