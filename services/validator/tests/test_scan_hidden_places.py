@@ -5,14 +5,18 @@ jinja2, `logging.config`, numpy, hickle and torch's lite interpreter each ran on
 
 from __future__ import annotations
 
+import base64
+import json
 import pickle
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from onnx import helper
 
 from vallum_validator.domain.findings import ScanVerdict
 
@@ -103,3 +107,75 @@ def test_header_of_safetensors_that_begins_like_zlib_is_none(length: int) -> Non
     """`model-00005-of-00005.safetensors` of a GPT-2 in five parts had 376 bytes of header."""
     header = b'{"__metadata__":{"format":"pt"}}'.ljust(length)
     assert scan(struct.pack("<Q", length) + header).verdict is CLEAN
+
+
+def _in_onnx(text: str) -> bytes:
+    model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [], []))
+    helper.set_model_props(model, {"names": text})
+    return bytes(model.SerializeToString())
+
+
+def _in_safetensors(text: str) -> bytes:
+    header = json.dumps({"__metadata__": {"names": text}}).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
+def _in_gguf(text: str) -> bytes:
+    key, value = b"general.names", text.encode()
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(value)) + value
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry
+
+
+def _in_json(text: str) -> bytes:
+    return json.dumps({"names": text}).encode()
+
+
+@pytest.mark.parametrize("wrap", [_in_onnx, _in_safetensors, _in_gguf, _in_json])
+def test_text_of_metadata_is_judged_like_a_configuration(wrap: Callable[[str], bytes]) -> None:
+    """YOLOv5 and Ultralytics up to 8.3 evaluate the names of classes that an ONNX model carries."""
+    pickled = str(base64.b64encode(Payload("marker").pickle), "ascii")
+    for text, verdict in (
+        ("__import__('os').system('true')", MALICIOUS),
+        (pickled, MALICIOUS),
+        ('{"a": {"_target_": "os.system", "command": "true"}}', MALICIOUS),
+        ('[{"auto_map": {"AutoModel": "a.B"}}]', UNKNOWN),
+        ("{0: 'person', 1: 'bicycle'}", CLEAN),
+        ('{"ss_tag_frequency": {"a": 1}}', CLEAN),
+    ):
+        assert scan(wrap(text)).verdict is verdict
+
+
+def _parquet(schema: bytes) -> bytes:
+    """A table of nothing, with a schema of Arrow's own in its metadata."""
+    key, value = b"ARROW:schema", base64.b64encode(schema)
+    pair = b"\x18" + bytes([len(key)]) + key + b"\x18" + _varint(len(value)) + value + b"\0"
+    root = b"\x48\x06schema\x15\0\0"  # name, number of children
+    footer = b"\x15\x02\x19\x1c" + root + b"\x16\0\x19\x0c\x19\x1c" + pair + b"\0"
+    return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+def _varint(value: int) -> bytes:
+    return bytes([value & 0x7F | 0x80, value >> 7]) if value > 0x7F else bytes([value])
+
+
+def test_type_that_pyarrow_unpickles_is_malicious() -> None:
+    """CVE-2023-47248."""
+    name = b"ARROW:extension:name\0\0\0\x17\0\0\0arrow.py_extension_type\0"
+    for pickled, verdict in ((Payload("marker").pickle, MALICIOUS), (pickle.dumps([1]), UNKNOWN)):
+        for shift in range(3):
+            assert scan(_parquet(b"\0" * shift + name + pickled)).verdict is verdict
+    assert scan(_parquet(b"\0" * 80)).verdict is CLEAN
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n", ""])
+def test_command_in_a_table_of_kaldi_is_a_program(end: str) -> None:
+    """kaldiio runs what stands before the bar."""
+    content = f"utt1 feats.ark:12\nutt2 touch marker |{end}".encode()
+    assert (scan(content).verdict, rules(content)) == (UNKNOWN, {"file.program"})
+
+
+@pytest.mark.parametrize(
+    "text", ["a 1.ark:3\nb 2.ark:4\n", "# A\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n", "a|\nb c|\n"]
+)
+def test_table_without_commands_is_clean(text: str) -> None:
+    assert scan(text.encode()).verdict is CLEAN

@@ -14,9 +14,11 @@ from vallum_validator.scan.formats.keras import inspect_node, is_keras, is_node
 from vallum_validator.scan.formats.metadata import declare
 from vallum_validator.scan.formats.named_code import inspect_external, inspect_named
 from vallum_validator.scan.formats.templates import has_blocks, inspect_template, search_template
+from vallum_validator.scan.formats.text import NotJson, load_json
 
 _REMOTE: Final = frozenset({"auto_map", "trust_remote_code", "custom_pipelines", "custom_pipeline"})
 _TEMPLATE_KEYS: Final = frozenset({"chat_template", "template", "prompt_template"})
+_CHAT: Final = "chat_template"
 _PIPELINE: Final = frozenset(
     {"diffusers", "transformers", "onnxruntime", "optimum", "stable_diffusion", "latent_diffusion", "pipelines"}
 )
@@ -34,6 +36,7 @@ _BASE64: Final = later(r"[^A-Za-z0-9+/]*gA[I-X][A-Za-z0-9+/]")
 """How a pickle of protocol 2 to 5 begins in base64, whose decoders pass over every other character."""
 _LEAST_PICKLE: Final = 16
 """Characters of base64 below which no pickle does anything; words of a tokenizer begin like one."""
+_OPENS, _CLOSES = frozenset("{["), frozenset("}]")
 _SERIALISED: Final = ":serialized:"
 """Under this key Stable-Baselines3 keeps pickles in JSON, whatever they begin with."""
 WORDS: Final = (
@@ -78,10 +81,13 @@ def inspect_config(document: Any, context: Context, *, keras: bool = False) -> s
 
 
 def inspect_strings(document: Any, context: Context) -> None:
-    """Look into the text of metadata, which may hold a template."""
+    """Look into the text of metadata, which may hold a template, a configuration, or what a reader evaluates: YOLOv5
+    does so with the names of classes in ONNX."""
     for key, node in nodes(document):
-        if isinstance(node, str) and has_blocks(node):
-            (inspect_template if "chat_template" in key else search_template)(node, context)
+        if isinstance(node, str):
+            _text(key, node, context)
+        elif isinstance(node, dict):
+            inspect_named(node, context)
 
 
 def nodes(document: Any) -> Iterator[tuple[str, Any]]:
@@ -98,7 +104,7 @@ def nodes(document: Any) -> Iterator[tuple[str, Any]]:
 
 def _text(key: str, text: str, context: Context) -> None:
     if has_blocks(text):
-        (inspect_template if key in _TEMPLATE_KEYS else search_template)(text, context)
+        (inspect_template if key in _TEMPLATE_KEYS or _CHAT in key else search_template)(text, context)
     inspect_external(text, context, key=key)
     if evaluates(text):
         context.report("config.program", f"{key or 'an item'} is a Python expression that acts: {shown(text)}")
@@ -107,6 +113,17 @@ def _text(key: str, text: str, context: Context) -> None:
     if key == _SERIALISED or (len(text) >= _LEAST_PICKLE and _BASE64.match(text)):
         for alphabet in dict.fromkeys((text, text.translate(_URL_SAFE))):
             _pickled(alphabet, context.enter(key or "text"))
+    elif text[:1] in _OPENS and text[-1:] in _CLOSES:
+        _nested(text, context.enter(key or "text"))
+
+
+def _nested(text: str, context: Context) -> None:
+    """A document in a text of another, as metadata keep them."""
+    try:
+        document = load_json(memoryview(text.encode("utf-8", "replace")))
+    except NotJson:
+        return  # it only begins and ends like one
+    inspect_config(document, context)
 
 
 def _pickled(text: str, context: Context) -> None:

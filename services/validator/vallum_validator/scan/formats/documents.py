@@ -35,6 +35,8 @@ _PYTHON: Final = later(
     r"@\w[\w.]*+(?:\([^\n]*)?)[ \t]*+(?:#[^\n]*)?$|^(?:import [A-Za-z_][\w., ]*+|from [\w.]+ import [\w., ]*+);|"
     r"^(?:\w+ = )?(?:__import__|exec|eval)\([^\n]*['\"(][^\n]*\)"
 )
+_COMMAND: Final = later(rb"\|[ \t\r]*+(?:\n|\Z)")
+_NO_PAIR: Final = later(rb"(?m)^[ \t]*+\S*+[ \t\r]*+$")
 _LOGGING: Final = later(rb"\[(?:handler|formatter)_")
 _REQUIREMENT: Final = later(
     r"[A-Za-z0-9][\w.-]*(\[[\w, -]+\])?\s*(([=<>!~]=|[<>]|===)\s*[\w.*+-]+[\s,]*)+(\s*[;#].*)?$"
@@ -63,6 +65,7 @@ def inspect_text(data: memoryview, context: Context) -> str:
     if is_xml(data):
         return inspect_xml(data, context)
     _prose(str(data[:_LOOKED_AT], "utf-8", "replace"), context)
+    _commands(data, context)
     if len(data) > _LOOKED_AT:
         _rest(data, context)
     return "text"
@@ -82,6 +85,16 @@ def _prose(text: str, context: Context) -> None:
     if has_blocks(text):
         whole = "{%" in text and len(text) <= MAX_TEMPLATE and outside == text
         (inspect_template if whole else search_template)(text, context)
+
+
+def _commands(data: memoryview, context: Context) -> None:
+    """Kaldi's tables name a file in each line, or a command that writes to a pipe; its readers take no other lines."""
+    command = _COMMAND.search(data)
+    if command is None:
+        return
+    other = _NO_PAIR.search(data)
+    if other is None or other.start() == len(data):  # behind the last line end there is none
+        context.report("file.program", "a line is a command to readers of Kaldi's tables", command.start())
 
 
 def _rest(data: memoryview, context: Context) -> None:

@@ -36,7 +36,7 @@ _LIBRARY_KEYS: Final = (
     *("custom_ops_library", "custom_op_library", "custom_ops_libraries", "op_library_filename", "shared_lib_path"),
     *("provider_library_path", "plugin_library", "extension_library"),
 )
-WORDS: Final = (b"_component_", b"@module", b"flavors")
+WORDS: Final = (b"_component_", b"@module", b"flavors", b"user_dir")
 """Of the keys here, those that are read from YAML as well; the loaders of the others read JSON only."""
 _VALUE: Final = (
     rb"(?:[ \t\r\n]|#[^\n]*+\n|&\S++\s|[|>][-+0-9]*+\s)*+['\"]?[a-z_]\w*+(?:\.[a-z_]\w*+)*+[.:]_?[A-Z]\w*[a-z]\w*+"
@@ -136,6 +136,8 @@ def _others(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "custom_imports", node["custom_imports"].get("imports")
     if isinstance(node.get("__instance_type__"), list):
         yield "json_tricks builds an object", node["__instance_type__"]
+    if isinstance(node.get("user_dir"), str) and node["user_dir"]:
+        yield "fairseq imports the user_dir", node["user_dir"]
     metadata = node.get("metadata")
     if "chainer" in node and isinstance(metadata, dict) and metadata.get("imports"):
         yield "DeepPavlov imports", metadata["imports"]

@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
+from vallum_validator.scan.formats.configs import inspect_strings
 from vallum_validator.scan.formats.metadata import declare
-from vallum_validator.scan.formats.templates import has_blocks, inspect_template, search_template
+from vallum_validator.scan.formats.templates import inspect_template
 from vallum_validator.scan.reader import Reader
 
 MAGIC: Final = b"GGUF"
@@ -58,8 +59,10 @@ def inspect_gguf(data: memoryview, context: Context) -> str:
     declare(metadata, context)
     for key, value in metadata.items():
         for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and (_TEMPLATE in key or has_blocks(text)):
-                (inspect_template if _TEMPLATE in key else search_template)(text, context.enter(key))
+            if isinstance(text, str) and _TEMPLATE in key:
+                inspect_template(text, context.enter(key))
+            elif isinstance(text, str):
+                inspect_strings({key: text}, context.enter(key))
     alignment = _alignment(metadata)
     position = end_of_head
     for tensor in sorted(tensors, key=lambda tensor: tensor.start):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
 from vallum_validator.scan.context import Context, shown
+from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.protobuf import varint
+from vallum_validator.scan.pickled.streams import inspect_pickle, probe
 
 MAGIC: Final = b"PAR1"
 _FIXED: Final = {1: 0, 2: 0, 3: 1, 7: 8, 13: 16}
 _INTEGERS: Final = frozenset({4, 5, 6})
 _BINARY, _LIST, _SET, _MAP, _STRUCT = 8, 9, 10, 11, 12
+_BASE64: Final = later(rb"[A-Za-z0-9+/]{64,}+")
+_PICKLED_TYPE: Final = b"arrow.py_extension_type"
+_PICKLE: Final = later(rb"\x80[\x02-\x05]|c(?=[a-z_]+\n)")
 _MAX_DEPTH: Final = 32
 _ROW_GROUPS, _COLUMNS, _FILE_PATH, _COLUMN = 4, 1, 1, 3
 _PACKED_SIZE, _DATA, _INDEX, _DICTIONARY = 7, 9, 10, 11
@@ -30,6 +36,7 @@ def inspect_parquet(data: memoryview, context: Context) -> str:
     footer, end = _struct(data[begin : len(data) - 8], 0, 0)
     if end != length:
         context.report("file.polyglot", f"{length - end} bytes follow the footer", begin + end)
+    _extensions(data[begin : len(data) - 8], context)
     position = len(MAGIC)
     for start, stop in sorted([*_ranges(footer, context), (begin, begin)]):
         if start > position:
@@ -40,6 +47,24 @@ def inspect_parquet(data: memoryview, context: Context) -> str:
     if position > begin:
         context.report("format.broken", f"a column ends at {position}, the footer begins at {begin}", begin)
     return "parquet"
+
+
+def _extensions(footer: memoryview, context: Context) -> None:
+    """pyarrow up to 14.0.0 unpickled what it took for a type of its own in the schema (CVE-2023-47248)."""
+    for found in _BASE64.finditer(footer):
+        for shift in range(4):  # what stands before it, a length, may look like a letter of it
+            written = found[0][shift:]
+            schema = base64.b64decode(written[: len(written) // 4 * 4])
+            if _PICKLED_TYPE in schema:
+                what = "the schema has a type that old versions of pyarrow unpickle"
+                context.report("file.unsupported", what, found.start())
+                _pickles(memoryview(schema), context.enter("schema"))
+
+
+def _pickles(schema: memoryview, context: Context) -> None:
+    for found in _PICKLE.finditer(schema):
+        if probe(schema[found.start() :], context).acts:
+            inspect_pickle(schema[found.start() :], context)
 
 
 def _ranges(footer: dict[int, Any], context: Context) -> Iterator[tuple[int, int]]:
