@@ -179,3 +179,22 @@ def test_command_in_a_table_of_kaldi_is_a_program(end: str) -> None:
 )
 def test_table_without_commands_is_clean(text: str) -> None:
     assert scan(text.encode()).verdict is CLEAN
+
+
+def test_array_of_objects_in_the_place_of_a_storage_is_malicious() -> None:
+    """`numpy.load` takes any zip for an npz."""
+    hidden = _npy("'|O'", "()", Payload("marker").pickle)
+    count = len(hidden)
+    storage = b"(X\7\0\0\0storagectorch\nByteStorage\nX\1\0\0\0" + b"0X\3\0\0\0cpuM" + struct.pack("<H", count) + b"tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0M" + struct.pack("<H", count) + b"\x85K\1\x85"
+    tensor += b"\x89ccollections\nOrderedDict\n)RtR"
+    pickled = b"\x80\2}X\1\0\0\0w" + tensor + b"s."
+    members = {"m/data.pkl": pickled, "m/data/0": hidden, "m/version": b"3\n"}
+    assert scan(zipped(members)).verdict is MALICIOUS
+    assert scan(zipped({**members, "m/data/0": bytes(count)})).verdict is CLEAN
+
+
+def test_settings_that_a_model_brings_for_its_runtime_are_not_clean() -> None:
+    model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [], []))
+    helper.set_model_props(model, {"ort_config": '{"session_options": {"enable_profiling": 1}}'})
+    assert scan(bytes(model.SerializeToString())).verdict is UNKNOWN

@@ -104,6 +104,7 @@ def test_text_that_is_no_expression_evaluates_nothing(text: str) -> None:
         b'{"nemo_version": "1.2", "target": "evil.module.Model"}',
         b'{"characters": {"characters_class": "evil.module.Characters"}}',
         b'{"components": {"a": {"type": "evil.module.Component", "init_parameters": {}}}}',
+        b'{"common": {"user_dir": "./evil"}, "task": {"_name": "x"}}',
         b'{"flavors": {"tensorflow": {"keras_module": "evil"}}}',
         b'{"flavors": {"python_function": {"loader_module": "mlflow.sklearn", "code": "code"}}}',
         b'{"flavors": {"python_function": {"loader_module": "mlflow.pyfunc.model", "model_code_path": "agent"}}}',
@@ -127,6 +128,9 @@ def test_framework_that_imports_what_its_configuration_names_is_unknown(content:
         b'{"types": {"query_0": "evil.Module"}, "structure": {"query": ["query_0"]}}',
         b'{"zarr_format": 2, "dtype": "|O", "filters": [{"id": "pickle", "protocol": 5}]}',
         b'{"name": "m", "module": "evil", "signatures": {}, "context": {}}',
+        b'{"text_cfg": {"hf_trust_remote_code": true}}',
+        b'{"name": "m", "implementation": "evil.module.Runtime", "parameters": {"uri": "./m"}}',
+        b'{"provider": "autogen_core.tools.FunctionTool", "config": {"source_code": "x", "global_imports": []}}',
         b'{"irVersion": "8", "graph": {"node": [{"opType": "Evil", "domain": "x"}]}}',
     ],
 )
@@ -146,6 +150,7 @@ def test_configuration_that_is_only_read_as_json_and_loads_code_is_unknown(conte
         b'{"optimizer": {"type": "torch.optim.AdamW"}, "class": "sklearn.svm.SVC", "file_type": "img.JPG"}',
         b'{"flavors": {"xgboost": {"model_class": "xgboost.sklearn.XGBClassifier", "code": null}}}',
         b'{"class": "org.apache.spark.ml.PipelineModel", "sparkVersion": "3.5.0", "paramMap": {}}',
+        b'{"name": "m", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": "./m"}}',
         b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
     ],
 )

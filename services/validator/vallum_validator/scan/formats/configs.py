@@ -134,8 +134,8 @@ def _pickled(text: str, context: Context) -> None:
 
 
 def _node(node: dict[str, Any], context: Context) -> None:
-    for key in _REMOTE & node.keys():
-        if node[key]:
+    for key in node:
+        if node[key] and (key in _REMOTE or key.endswith("trust_remote_code")):
             context.report("config.remote-code", f"{key}: {shown(node[key])}")
     inspect_named(node, context)
     _pipeline(node, context)

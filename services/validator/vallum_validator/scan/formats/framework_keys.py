@@ -26,10 +26,23 @@ _OWN: Final = frozenset(
      "torchaudio", "torchmetrics", "torchvision", "transformers", "xgboost"}
 )  # fmt: skip
 """Where the classes of honest models come from; what acts among them is judged by its name."""
+_OWN_FAMILIES: Final = ("autogen_", "mlserver")
 _OTHER_LANGUAGES: Final = frozenset({"com", "java", "javax", "net", "org", "scala"})
 """Where packages of Java begin."""
 _CLASS_KEYS: Final = frozenset(
-    {"type", "class", "cls", "class_name", "component", "constructor", "factory", "target", "uses"}
+    {
+        "type",
+        "class",
+        "cls",
+        "class_name",
+        "component",
+        "constructor",
+        "factory",
+        "implementation",
+        "provider",
+        "target",
+        "uses",
+    }
 )
 _CLASS_ENDS: Final = ("_class", "_cls", "_class_name", "_type")
 _LIBRARY_KEYS: Final = (
@@ -84,7 +97,8 @@ def _classes(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if not isinstance(value, str) or not (key in _CLASS_KEYS or key.endswith(_CLASS_ENDS)):
             continue
-        if _CLASS.fullmatch(value) and value.partition(".")[0] not in _OWN | _OTHER_LANGUAGES:
+        root = value.partition(".")[0]
+        if _CLASS.fullmatch(value) and not root.startswith(_OWN_FAMILIES) and root not in _OWN | _OTHER_LANGUAGES:
             yield f"{key} is a class of the author's own", value
 
 
@@ -136,6 +150,8 @@ def _others(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "custom_imports", node["custom_imports"].get("imports")
     if isinstance(node.get("__instance_type__"), list):
         yield "json_tricks builds an object", node["__instance_type__"]
+    if isinstance(node.get("source_code"), str) and "global_imports" in node:
+        yield "AutoGen runs the source_code", node["source_code"]
     if isinstance(node.get("user_dir"), str) and node["user_dir"]:
         yield "fairseq imports the user_dir", node["user_dir"]
     metadata = node.get("metadata")

@@ -60,6 +60,8 @@ _WAYS: Final[Mapping[str, Mapping[int, str | None]]] = {
 """Through which fields one comes to numbers; subgraphs are as deep as `_Walk` goes."""
 _MEMORY: Final = "*/_ORT_MEM_ADDR_/*"
 """With this place ONNX Runtime takes the offset for an address in its own memory."""
+_SETTINGS: Final = "ort_config"
+"""Read where `ORT_LOAD_CONFIG_FROM_MODEL` is set."""
 _MAX_DEPTH: Final = 60
 _MAX_ELEMENTS: Final = 1 << 31
 
@@ -174,6 +176,8 @@ def inspect_onnx(data: memoryview, context: Context) -> str:
     metadata = dict(pair for entry in fields(data) if entry.number == 14 for pair in _key_value(entry.data))
     declare(metadata, context)
     inspect_strings(metadata, context)
+    if _SETTINGS in metadata:
+        context.report("config.file", "the model brings settings for ONNX Runtime, which can have it write profiles")
 
     def operator(domain: str, name: str) -> None:
         if (domain, name) not in functions and (domain not in _DOMAINS or name in _FOREIGN_CODE):

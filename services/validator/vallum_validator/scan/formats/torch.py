@@ -11,6 +11,7 @@ from vallum_validator.scan import allowlist, secrets
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
+from vallum_validator.scan.formats.numpy import MAGIC as NPY_MAGIC
 from vallum_validator.scan.formats.text import is_text
 from vallum_validator.scan.pickled.judge import Judge
 from vallum_validator.scan.pickled.readings import Reading
@@ -89,6 +90,8 @@ def inspect_torch_zip(archive: ZipArchive, context: Context) -> str:
         else:
             context.inspect(content, inside)
     for inside, name, content in storages:
+        if bytes(content[: len(NPY_MAGIC)]) == NPY_MAGIC:  # to numpy any zip is an npz, and a storage an array of it
+            context.inspect(content, inside)
         if secrets.is_textual(content):
             secrets.search([(0, content)], inside)
         if len(content) and named.get(name) != len(content):
