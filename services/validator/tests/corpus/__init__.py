@@ -9,10 +9,7 @@ __all__ = ["Attack", "Payload", "every_attack"]
 
 def every_attack() -> list[Attack]:
     """Every attack of every family."""
-    from . import advisories, answers, callables, containers, formats, gadgets, markup, opcodes, predicting
+    from . import advisories, answers, callables, containers, elsewhere, formats, gadgets, markup, opcodes, predicting
 
-    return [
-        attack
-        for module in (opcodes, callables, gadgets, answers, predicting, containers, formats, markup, advisories)
-        for attack in module.attacks()
-    ]
+    families = (opcodes, callables, gadgets, answers, predicting, containers, formats, elsewhere, markup, advisories)
+    return [attack for module in families for attack in module.attacks()]

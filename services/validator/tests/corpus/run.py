@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging.config
 import os
 import pickle
 import resource
@@ -89,6 +90,8 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "torch-zip": _torch_zip,
     "gguf-template": _gguf_template,
     "yaml": _yaml,
+    "jinja": lambda path: jinja2.Environment(autoescape=False).from_string(path.read_text()).render(messages=[]),
+    "logging": logging.config.fileConfig,
 }
 """What people open such files with."""
 
