@@ -34,6 +34,9 @@ MALICIOUS, UNKNOWN, CLEAN = ScanVerdict.MALICIOUS, ScanVerdict.UNKNOWN, ScanVerd
         b'{"m": {"_target_": "joblib.load", "filename": "x"}}',
         b'{"anything": "transformers.utils.os.system"}',
         b'{"anything": "ctypes.cdll.LoadLibrary"}',
+        b'{"anything": "os.system.__call__"}',
+        b'{"anything": "pandas.io.pickle.pickle.loads"}',
+        b'{"anything": "importlib.util.spec_from_file_location"}',
     ],
 )
 def test_function_that_acts_is_malicious_under_whatever_key(content: bytes, form: str) -> None:
@@ -120,7 +123,7 @@ def test_framework_that_imports_what_its_configuration_names_is_unknown(content:
     "content",
     [
         b'{"peft_type": "LORA", "megatron_config": {"a": 1}, "megatron_core": "evil"}',
-        b'{"in_features": 1, "activation_function": "torch.utils.collect_env.main"}',
+        b'{"in_features": 1, "activation_function": "torch.hub.set_dir"}',
         b'{"sentence_transformers": {"activation_fn": "evil.f"}}',
         b'{"chainer": {}, "metadata": {"imports": ["evil"]}}',
         b'{"class": "joblib.numpy_pickle", "sparkVersion": "3.5.0", "paramMap": {}}',

@@ -24,45 +24,65 @@ _WALKED_TO: Final[Mapping[str, str]] = {
     **dict.fromkeys(("builtins", "__builtin__"), "eval|exec|execfile|compile|__import__|open|getattr|setattr"),
     "importlib": "import_module|__import__|reload",
     "shutil": r"rmtree|copy\w*|move|chown|\w+_archive",
+    **dict.fromkeys(("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal"), "loads?|Unpickler"),
     "ctypes": r"\w+DLL|(?:cdll|windll|oledll|pydll)(?:\.LoadLibrary)?",
 }
 """What other modules import, so that a path over them leads there, too: `logging.os.system`."""
-_LOADS: Final = "loads?|Unpickler"
 _NAMES: Final[Mapping[str, str]] = {
     **_WALKED_TO,
-    **dict.fromkeys(("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "jsonpickle"), _LOADS),
-    **dict.fromkeys(("joblib", "joblib.numpy_pickle", "torch", "torch.jit", "torch.serialization"), "load"),
+    **dict.fromkeys(("joblib", "joblib.numpy_pickle", "sklearn.externals.joblib", "numpy", "scipy.io"), "load|loadmat"),
+    **dict.fromkeys(("torch", "torch.jit", "torch.jit._serialization", "torch.serialization"), "load"),
+    **dict.fromkeys(("torch.ops", "torch.classes", "numpy.ctypeslib"), "load_library"),
+    **dict.fromkeys(("pandas", "pandas.io.pickle", "pandas.core.computation.eval"), "read_pickle|eval"),
     **dict.fromkeys(("yaml", "ruamel.yaml"), r"load(?:_all)?|(?:unsafe|full)_load(?:_all)?"),
-    "torch.hub": r"load\w*|download_url_to_file|import_module",
-    "torch.utils.cpp_extension": r"load\w*",
-    "torch.ops": "load_library",
-    "torch.utils.model_zoo": "load_url",
-    "numpy": r"load|loadtxt|genfromtxt|fromfile|save\w*",
-    "pandas": r"read_pickle|eval|read_csv|read_json",
-    "code": r"interact|InteractiveInterpreter(?:\.\w+)?|InteractiveConsole(?:\.\w+)?",
-    "webbrowser": r"open\w*|get",
-    "antigravity": r"\w+",
-    "urllib.request": "urlopen|urlretrieve",
-    "requests": "get|post|put|request|delete",
-    "socket": "socket|create_connection|create_server",
+    **dict.fromkeys(("tensorflow", "tf", "tensorflow.io", "tf.io"), (
+        "load_library|load_op_library|write_file|read_file")),
+    **dict.fromkeys(("urllib.request", "requests", "httpx"), "urlopen|urlretrieve|get|post|put|request|delete"),
     **dict.fromkeys(("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath"), (
         r"write_\w+|read_\w+|unlink|touch|rmdir|mkdir|open|rename|replace|chmod|symlink_to|hardlink_to")),
-    **dict.fromkeys(("io", "_io", "codecs"), "open|open_code|FileIO"),
+    **dict.fromkeys(("io", "_io", "codecs", "shelve", "dbm", "tarfile"), "open|open_code|FileIO"),
+    **dict.fromkeys(("gzip", "bz2", "lzma"), "open"),
+    **dict.fromkeys(("cProfile", "profile", "pdb", "bdb", "bdb.Bdb", "trace", "trace.Trace"), r"run\w*"),
+    **dict.fromkeys(("distutils.spawn", "setuptools._distutils.spawn"), "spawn"),
+    **dict.fromkeys(("distutils.core", "setuptools.sandbox"), "run_setup|setup"),
+    "torch.hub": r"load\w*|download_url_to_file|import_module",
+    "torch.utils.cpp_extension": r"load\w*",
+    "torch.utils.collect_env": r"run\w*|main|get_\w+",
+    "torch.utils.bottleneck": r"\w+",
+    "torch.utils.model_zoo": "load_url",
+    "torch.package": "PackageImporter",
+    "numpy.f2py": r"\w+",
+    "numpy.testing": "rundocs|runstring|measure",
+    "transformers.dynamic_module_utils": r"\w+",
+    "mlflow.projects": "run",
+    "monai.bundle": "run",
+    "sympy": "sympify",
+    "sympy.parsing.sympy_parser": "parse_expr",
+    "numexpr": "evaluate",
+    "jsonpickle": "decode",
+    "importlib.machinery": r"\w+Loader",
+    "importlib.util": "spec_from_file_location|module_from_spec",
+    "zipimport": "zipimporter",
+    "imp": r"load_\w+",
+    "code": r"interact|InteractiveInterpreter(?:\.\w+)?|InteractiveConsole(?:\.\w+)?",
+    "commands": "getoutput|getstatusoutput",
+    "_posixsubprocess": "fork_exec",
+    "webbrowser": r"open\w*|get",
+    "antigravity": r"\w+",
+    "socket": "socket|create_connection|create_server",
     "timeit": "timeit|repeat|Timer|main",
-    **dict.fromkeys(("cProfile", "profile", "pdb", "bdb", "trace"), r"run\w*"),
     "asyncio": r"create_subprocess_\w+",
+    "asyncio.subprocess": r"create_subprocess_\w+",
     "multiprocessing": "Process",
     "multiprocessing.util": r"spawnv_passfds",
     "operator": "methodcaller|attrgetter",
     "types": "FunctionType|CodeType",
     "pydoc": "locate|pipepager|tempfilepager",
     "pkgutil": "resolve_name",
-    "distutils.spawn": "spawn",
-    "setuptools._distutils.spawn": "spawn",
     "pip": r"main|_internal\.\w+(?:\.\w+)*",
+    "ensurepip": "bootstrap",
     "logging.config": r"fileConfig|dictConfig|listen",
     "sqlite3": "connect",
-    "tarfile": "open",
     "zipfile": "ZipFile",
 }  # fmt: skip
 """By the module, or the class, that they are in."""
@@ -72,18 +92,22 @@ def _alternatives(names: Mapping[str, str]) -> str:
     return "|".join(rf"{module.replace('.', '[.]')}[.:](?:{found})" for module, found in names.items())
 
 
-_HARMFUL: Final = later(rf"(?:ext://)?(?:(?:[^\W\d]\w*[.])*_?(?:{_alternatives(_WALKED_TO)})|{_alternatives(_NAMES)})")
+_HARMFUL: Final = later(
+    rf"(?:ext://)?(?:(?:[^\W\d]\w*[.])*_?(?:{_alternatives(_WALKED_TO)})|{_alternatives(_NAMES)})(?:[.]__\w+__)*"
+)
 _MAX_NAME: Final = 200
-_LAST: Final = "".join(sorted({module[-1] for module in _NAMES})).encode()
 
 
 def _signs(mark: str) -> bytes:
-    """What looks like such a name with that mark before the function: begun with it and the last letter of its module,
-    which are found sooner than any of the modules."""
-    named = "|".join(rf"(?<={module.replace('.', '[.]')}{mark})(?:{found})" for module, found in _NAMES.items())
-    return rb"%b(?<=[%b]%b)(?=[A-Za-z_])(?:%b)(?=[\s'\",:\]}\xc2\xe2]|\Z)" % (
-        *(mark.encode(), _LAST, mark.encode(), named.encode()),
-    )
+    """What looks like such a name with that mark before the function: begun with it, then the last letter of its
+    module, which are found sooner than any of the modules."""
+    by_letter: dict[str, list[str]] = {}
+    for module, found in _NAMES.items():
+        named = rf"(?<={module.replace('.', '[.]')}{mark})(?:{found})"
+        by_letter.setdefault(module[-1], []).append(named)
+    letters = "".join(sorted(by_letter))
+    named = "|".join(rf"(?<={letter}{mark})(?:{'|'.join(names)})" for letter, names in by_letter.items())
+    return rf"{mark}(?<=[{letters}]{mark})(?=[A-Za-z_])(?:{named})".encode() + rb"(?=[\s'\",:\]}\xc2\xe2]|\.__|\Z)"
 
 
 SIGNS: Final = (
