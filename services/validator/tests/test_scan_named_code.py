@@ -67,6 +67,8 @@ EXPRESSIONS = (
     "$(" + " " * 30_000 + "__import__('os').system('true'))",
     "__import__('os').system('true')",
     "lambda: exec('1')",
+    "list(map(eval, ['1']))",
+    "(lambda f: f('true'))(os.system)",
 )
 
 

@@ -7,6 +7,7 @@ function that acts, and of those that every Python or every framework has there 
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -107,19 +108,26 @@ def _signs(mark: str) -> bytes:
         by_letter.setdefault(module[-1], []).append(named)
     letters = "".join(sorted(by_letter))
     named = "|".join(rf"(?<={letter}{mark})(?:{'|'.join(names)})" for letter, names in by_letter.items())
-    return rf"{mark}(?<=[{letters}]{mark})(?=[A-Za-z_])(?:{named})".encode() + rb"(?=[\s'\",:\]}\xc2\xe2]|\.__|\Z)"
+    return rf"{mark}(?<=[{letters}]{mark})(?=[A-Za-z_])(?:{named})".encode() + rb"(?=[\s'\",:)\]}\xc2\xe2]|\.__|\Z)"
 
 
 SIGNS: Final = (
     later(_signs(r"\.")),
     later(_signs(":")),
     later(rb"\$(?<=[\s'\"]\$)(?:[\w@.\[\]#:]{0,200}+\(|import\s|from\s)"),
-    later(rb"\((?:(?<=__import__\()|(?<=\beval\()|(?<=\bexec\()|(?<=\bopen\()|(?<=\bsystem\()|(?<=\bpopen\())"),
+    later(rb"\((?:(?<=\bopen\()|(?<=\bsystem\()|(?<=\bpopen\())"),
+    *map(later, (rb"__import__", rb"eval(?=\s*+[,()\]])", rb"exec(?=\s*+[,()\]])")),
 )
 """How text looks that may hold such a name, or an expression with one, as a value."""
-_CALLED: Final = frozenset({"__import__", "eval", "exec", "compile", "open", "getattr", "setattr", "globals", "vars"})
+_CALLED: Final = frozenset({"open", "getattr", "setattr", "globals", "vars"})
+_NAMED: Final = frozenset({"__import__", "eval", "exec", "compile", "__builtins__", "breakpoint"})
 _ACTS: Final = frozenset({"system", "popen", "Popen", "check_output", "check_call", "getoutput", "import_module"})
-_EXPRESSION: Final = later(r"(?:\b(?:__import__|eval|exec|open|system|popen|Popen|getattr)|__|\w\.\w++)\s*+\(")
+_INTERNALS: Final = frozenset(
+    {"__base__", "__bases__", "__builtins__", "__class__", "__code__", "__getattribute__", "__globals__", "__import__",
+     "__loader__", "__mro__", "__reduce__", "__reduce_ex__", "__subclasses__"}
+)  # fmt: skip
+"""By which an expression comes to functions that it does not name."""
+_EXPRESSION: Final = later(r"\b(?:__import__|eval|exec|compile|open|[sg]etattr|globals|vars|breakpoint)\b|__|\w\.\w")
 _IMPORT: Final = later(r"\$(?:import\s+\w|from\s+[\w.]+\s+import\s)")
 _MAX_EXPRESSION: Final = 64 * 1024
 _REFERENCE: Final = later(r"@[\w#:.]+")
@@ -156,20 +164,20 @@ def _parsed(text: str) -> ast.AST | None:
     """The syntax tree of a value that is one expression; a `$` in front of it and references do not count."""
     plain = _REFERENCE.sub("_", text[1:]) if text.startswith("$") else text
     try:
-        return ast.parse(plain.strip(), mode="eval")
+        with warnings.catch_warnings():  # of odd escapes, on the standard error
+            warnings.simplefilter("ignore")
+            return ast.parse(plain.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
 def _acts(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    called = node.func
-    if isinstance(called, ast.Name):
-        return called.id in _CALLED
-    if not isinstance(called, ast.Attribute):
-        return False
-    return called.attr in _ACTS or called.attr.startswith("__") or is_harmful(".".join(_path(called)))
+    """Whether a part of an expression calls or passes on what acts, or goes through the insides of Python."""
+    if isinstance(node, ast.Name):
+        return node.id in _NAMED
+    if isinstance(node, ast.Attribute):
+        return node.attr in _ACTS or node.attr in _INTERNALS or is_harmful(".".join(_path(node)))
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLED
 
 
 def _path(node: ast.expr) -> Iterator[str]:
