@@ -198,3 +198,15 @@ def test_program_of_one_line_is_unknown(line: str) -> None:
 def test_every_tag_of_hyperpyyaml_that_calls_is_malicious(tag: str) -> None:
     content = f"a: !{tag}:os.system\n  - 'true'\n".encode()
     assert (scan(content).verdict, "config.program" in rules(content)) == (MALICIOUS, True)
+
+
+def test_name_of_very_many_parts_costs_no_more_than_its_length() -> None:
+    """Reading it in TOML took the memory of the machine."""
+    content = b"_target_ = 'x'\n" + b"a." * 300_000 + b"a = 1\n"
+    assert (scan(content).verdict, rules(content)) == (UNKNOWN, {"limit.reached"})
+
+
+def test_brackets_in_text_that_is_no_yaml_cost_no_more_than_their_number() -> None:
+    """Each of them was the beginning of a search through all that follow: half a minute for 300,000."""
+    content = b"a = " + b"[" * 300_000 + b"_target_: os.system\n"
+    assert scan(content).verdict is MALICIOUS

@@ -52,8 +52,8 @@ _LIBRARY_KEYS: Final = (
 WORDS: Final = (b"_component_", b"@module", b"flavors", b"user_dir")
 """Of the keys here, those that are read from YAML as well; the loaders of the others read JSON only."""
 _VALUE: Final = (
-    rb"(?:[ \t\r\n]|#[^\n]*+\n|&\S++\s|[|>][-+0-9]*+\s)*+['\"]?[a-z_]\w*+(?:\.[a-z_]\w*+)*+[.:]_?[A-Z]\w*[a-z]\w*+"
-    rb"(?=['\"\s,}\]]|\Z)"
+    rb"(?:[ \t\r\n]++|#[^\n]*+\n|&\S++\s|[|>][-+0-9]*+\s){0,200}+['\"]?"
+    rb"[a-z_]\w*+(?:\.[a-z_]\w*+)*+[.:]_?[A-Z]\w*[a-z]\w*+(?=['\"\s,}\]]|\Z)"
 )
 SIGNS: Final = (later(rb":%b" % _VALUE), later(rb"=%b" % _VALUE))
 """A class by its module, as a value."""

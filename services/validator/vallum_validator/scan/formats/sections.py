@@ -9,11 +9,14 @@ from contextlib import suppress
 from io import StringIO
 from typing import Any, Final
 
+from vallum_common.errors import Exhausted
 from vallum_validator.scan.expressions import later
 
 _SECTION: Final = later(r"(?m)^[ \t]*+\[{1,2}[^\[\]\n]{1,200}\]{1,2}[ \t]*+(?:[#;].*)?$")
 _ASSIGNMENT: Final = later(r"(?m)^[ \t]*+[\w.@'\"\\-]{1,200}[ \t]*+=")
 _OPTION: Final = later(r"(?P<option>[^=:]*)(?P<vi>[=:])(?P<value>.*)")
+_MAX_PARTS: Final = 64
+_LONG_NAME: Final = later(rf"(?:[\w'\"-]++[ \t]*+\.[ \t]*+){{{_MAX_PARTS}}}")
 _MAX_READ: Final = 1024**2
 """Characters. What is longer is no configuration."""
 
@@ -33,9 +36,15 @@ class _AsWritten(Parser):
 
 
 def documents(text: str) -> Iterator[dict[str, Any]]:
-    """What the text is as TOML and as INI, of which it may be both; nothing where it is neither."""
+    """What the text is as TOML and as INI, of which it may be both; nothing where it is neither.
+
+    Raises:
+        Exhausted: a name has so many parts that reading it takes the square of them.
+    """
     if not _ASSIGNMENT.search(text):
         return
+    if _LONG_NAME.search(text):
+        raise Exhausted(f"a name of {_MAX_PARTS} parts or more, of which TOML keeps every beginning")
     text = text[:_MAX_READ]
     import tomllib  # most text does without
 

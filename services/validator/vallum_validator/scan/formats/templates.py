@@ -39,7 +39,7 @@ _REACHES: Final = later(
 )
 """Without any of these no name is looked up but those that are written."""
 _BLOCK: Final = later(rb"\{[{%]")
-_PADDING: Final = later(rb"[^{}#%'\"\\]{256,}+")
+_PADDING: Final = later(rb"[^{}#%'\"\\]{64,}+")
 """What is no part of any expression: text, comments, white space."""
 _REACHES_FAR: Final = later(
     rb"\{[{%][^{}]{0,4000}?(?:__|\\(?:x5f|u005f|137)|~|\|\s*(?:attr|map|groupby|format)\b|\b(?:cycler|joiner|lipsum)\b)"

@@ -58,7 +58,7 @@ what stands behind a version."""
 
 _HANDLE: Final = later(rb"%TAG[ \t]+[^\r\n]{1,200}")
 _TARGET: Final = later(
-    rb"(?m)(?:^|[\r\[{,]|%b)[ \t\-?\[{,]*+(?:[&!]\S*+[ \t]++)*+['\"]?_target_['\"]?\s*+:[ \t]*+"
+    rb"(?m)(?:^|[\r\[{,]|%b)[ \t\-?]*+(?:[&!]\S*+[ \t]++)*+['\"]?_target_['\"]?\s*+:[ \t]*+"
     rb"(?:[&!]\S*+[ \t]++)*+['\"]?([\w.]*)" % _ODD_BREAK
 )
 _REMOTE: Final = later(
