@@ -31,7 +31,7 @@ MALICIOUS, UNKNOWN, CLEAN = ScanVerdict.MALICIOUS, ScanVerdict.UNKNOWN, ScanVerd
 def test_template_behind_a_mebibyte_of_padding_is_judged(padding: str) -> None:
     escape = "{{ cycler | attr('_' ~ '_init_' ~ '_') }}"
     content = (padding % ("x" * 1_200_000) + escape).encode()
-    assert scan(content).verdict is not CLEAN
+    assert scan(content).verdict is MALICIOUS
     content = ("".join(f"{number} '{{}}' \n" for number in range(500_000)) + escape).encode()
     assert scan(content).verdict is not CLEAN
 
@@ -41,9 +41,9 @@ def test_long_text_with_harmless_blocks_is_clean() -> None:
     assert scan(content).verdict is CLEAN
 
 
-def test_configuration_of_logging_behind_a_mebibyte_is_not_clean() -> None:
+def test_configuration_of_logging_behind_a_mebibyte_is_malicious() -> None:
     content = b"#" + b"x" * 1_200_000 + b"\n[handler_h]\nclass=StreamHandler\nargs=(open('x', 'w'),)\n"
-    assert scan(content).verdict is not CLEAN
+    assert scan(content).verdict is MALICIOUS
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ EXPRESSIONS = (
     "$(" + " " * 30_000 + "__import__('os').system('true'))",
     "__import__('os').system('true')",
     "lambda: exec('1')",
+    "$from shutil import copyfile as c",
+    "$from os import path, system",
     "list(map(eval, ['1']))",
     "(lambda f: f('true'))(os.system)",
 )
@@ -81,7 +83,7 @@ def test_expression_that_acts_is_malicious(text: str, form: str) -> None:
         assert (scan(content).verdict, rules(content) >= {"config.program"}) == (MALICIOUS, True)
 
 
-@pytest.mark.parametrize("text", ["$import os", "$from shutil import copyfile as c", "$c('a', 'b')", "$@net.to(1)"])
+@pytest.mark.parametrize("text", ["$import os", "$from glob import glob as c", "$c('a', 'b')", "$@net.to(1)"])
 def test_import_and_call_that_monai_evaluates_are_unknown(text: str) -> None:
     for content in (FORMS["JSON"]({"imports": [text]}), FORMS["YAML"]({"imports": [text]})):
         assert (scan(content).verdict, rules(content)) == (UNKNOWN, {"config.remote-code"})

@@ -33,8 +33,8 @@ LOADED: Final[dict[str, tuple[Callable[[Payload], bytes], str, str, str]]] = {
     "npy of fields in one text": (_npy("'i4,O'", "(1,)"), "numpy", "MALICIOUS", ".npy"),
     "npy of an array in each element": (_npy("('O', (1,))", "(1,)"), "numpy", "MALICIOUS", ".npy"),
     "npy with a number of Python 2": (_npy("'|O'", "(1L,)"), "numpy", "MALICIOUS", ".npy"),
-    "template behind padding": (_template, "jinja", "UNKNOWN", ".jinja"),
-    "configuration of logging behind padding": (_logging, "logging", "UNKNOWN", ".ini"),
+    "template behind padding": (_template, "jinja", "MALICIOUS", ".jinja"),
+    "configuration of logging behind padding": (_logging, "logging", "MALICIOUS", ".ini"),
 }
 """By the real loader, what a scan must find at least, and the ending of the name."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from vallum_common.errors import Exhausted
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.expressions import later
 from vallum_validator.scan.formats.configs import inspect_config
@@ -56,9 +57,7 @@ def inspect_text(data: memoryview, context: Context) -> str:
             return inspect_config(load_json(data), context)
         except NotJson:
             pass  # a log may begin like this, too, and so may YAML
-    if inspect_yaml(data, context):  # whatever else it is: a YAML loader reads any text that it is given
-        for document in documents(str(data, "utf-8", "replace")):
-            inspect_config(document, context)
+    _configuration(data, context)
     inspect_textproto(data, context)
     if head.startswith(LIGHTGBM_MAGIC):
         return inspect_lightgbm(data, context)
@@ -69,6 +68,16 @@ def inspect_text(data: memoryview, context: Context) -> str:
     if len(data) > _LOOKED_AT:
         _rest(data, context)
     return "text"
+
+
+def _configuration(data: memoryview, context: Context) -> None:
+    """What it is to readers of YAML, TOML and INI; what is too much for those does not hide the rest."""
+    try:
+        if inspect_yaml(data, context):  # whatever else it is: a YAML loader reads any text that it is given
+            for document in documents(str(data, "utf-8", "replace")):
+                inspect_config(document, context)
+    except Exhausted as error:
+        context.report("limit.reached", error.message)
 
 
 def _prose(text: str, context: Context) -> None:
@@ -100,7 +109,9 @@ def _commands(data: memoryview, context: Context) -> None:
 def _rest(data: memoryview, context: Context) -> None:
     """What a loader would still run behind so much text that nobody wrote it."""
     search_long(data, context)
-    if _LOGGING.search(data, _LOOKED_AT):
+    found = _LOGGING.search(data, _LOOKED_AT)
+    if found:
+        inspect_logging(str(data[found.start() : found.start() + _LOOKED_AT], "utf-8", "replace"), context)
         context.report("limit.reached", f"a configuration of logging lies behind {_LOOKED_AT} bytes of text")
 
 

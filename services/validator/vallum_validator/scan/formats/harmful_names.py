@@ -128,6 +128,7 @@ _INTERNALS: Final = frozenset(
 )  # fmt: skip
 """By which an expression comes to functions that it does not name."""
 _EXPRESSION: Final = later(r"\b(?:__import__|eval|exec|compile|open|[sg]etattr|globals|vars|breakpoint)\b|__|\w\.\w")
+_TAKEN: Final = later(r"\$from\s+([\w.]+)\s+import\s+([\w\s,]+)")
 _IMPORT: Final = later(r"\$(?:import\s+\w|from\s+[\w.]+\s+import\s)")
 _MAX_EXPRESSION: Final = 64 * 1024
 _REFERENCE: Final = later(r"@[\w#:.]+")
@@ -144,6 +145,9 @@ def evaluates(text: str) -> bool:
 
     A text for people may name such a call, but is not an expression from its first character to its last.
     """
+    taken = _TAKEN.match(text)
+    if taken and any(is_harmful(f"{taken[1]}.{name.split()[0]}") for name in taken[2].split(",") if name.strip()):
+        return True
     if "(" not in text or len(text) > _MAX_EXPRESSION or not _EXPRESSION.search(text):
         return False
     tree = _parsed(text)
