@@ -198,3 +198,18 @@ def test_settings_that_a_model_brings_for_its_runtime_are_not_clean() -> None:
     model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [], []))
     helper.set_model_props(model, {"ort_config": '{"session_options": {"enable_profiling": 1}}'})
     assert scan(bytes(model.SerializeToString())).verdict is UNKNOWN
+
+
+def test_what_parquet_says_of_a_column_twice_is_explained_where_it_is_the_same() -> None:
+    """pyarrow up to 15 wrote the description of a column behind its pages, too, and nothing reads it."""
+    pages = b"\x15\x04page"
+    column = b"\x15\x02\x19\x15\0\x19\x18\x01a\x15\0\x16\x02\x16" + bytes([2 * len(pages)])
+    column += b"\x16" + bytes([2 * len(pages)]) + b"\x26\x08\0"
+    place = 4 + len(pages)
+    chunk = b"\x26" + bytes([2 * place]) + b"\x1c" + column + b"\0"
+    group = b"\x19\x1c" + chunk + b"\x16\0\x16\x02\0"
+    footer = b"\x15\x02\x19\x1c\x48\x06schema\x15\0\0\x16\x02\x19\x1c" + group + b"\0"
+    end = footer + struct.pack("<I", len(footer)) + b"PAR1"
+    assert scan(b"PAR1" + pages + chunk + end).verdict is CLEAN
+    for other in (chunk.replace(b"\x01a", b"\x01b"), b"hidden" + chunk, chunk + b"hidden"):
+        assert scan(b"PAR1" + pages + other + end).verdict is UNKNOWN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from vallum_common.errors import Invalid
@@ -20,7 +21,7 @@ _BASE64: Final = later(rb"[A-Za-z0-9+/]{64,}+")
 _PICKLED_TYPE: Final = b"arrow.py_extension_type"
 _PICKLE: Final = later(rb"\x80[\x02-\x05]|c(?=[a-z_]+\n)")
 _MAX_DEPTH: Final = 32
-_ROW_GROUPS, _COLUMNS, _FILE_PATH, _COLUMN = 4, 1, 1, 3
+_ROW_GROUPS, _COLUMNS, _FILE_PATH, _COPY, _COLUMN = 4, 1, 1, 2, 3
 _PACKED_SIZE, _DATA, _INDEX, _DICTIONARY = 7, 9, 10, 11
 _RANGES: Final = ((4, 5), (6, 7))
 """Fields of a column chunk with offset and length of its indexes. Source: apache/parquet-format, parquet.thrift."""
@@ -38,7 +39,7 @@ def inspect_parquet(data: memoryview, context: Context) -> str:
         context.report("file.polyglot", f"{length - end} bytes follow the footer", begin + end)
     _extensions(data[begin : len(data) - 8], context)
     position = len(MAGIC)
-    for start, stop in sorted([*_ranges(footer, context), (begin, begin)]):
+    for start, stop in sorted([*_ranges(footer, context), *_copies(footer, data), (begin, begin)]):
         if start > position:
             message = f"{start - position} bytes belong to no column"
             context.report("file.polyglot", message, position)
@@ -83,6 +84,18 @@ def _ranges(footer: dict[int, Any], context: Context) -> Iterator[tuple[int, int
                 yield from _range(column, _BLOOM[:1], _BLOOM[1])
 
 
+def _copies(footer: dict[int, Any], data: memoryview) -> Iterator[tuple[int, int]]:
+    """Where what the footer says of a column stands behind the column once more, as writers had it until 2024."""
+    for group in _list(footer, _ROW_GROUPS):
+        for chunk in _list(group, _COLUMNS):
+            place = chunk.get(_COPY) if isinstance(chunk, dict) else None
+            if isinstance(place, int) and len(MAGIC) <= place < len(data):
+                with suppress(Invalid):  # it may be the offset of a page
+                    copy, end = _struct(data, place, 0)
+                    if copy == chunk.get(_COLUMN) or copy.items() <= chunk.items():
+                        yield place, end
+
+
 def _range(fields: dict[int, Any], offsets: tuple[int, ...], size: int) -> Iterator[tuple[int, int]]:
     starts = [value for offset in offsets if isinstance(value := fields.get(offset), int) and value > 0]
     if starts and isinstance(fields.get(size), int):
@@ -121,7 +134,7 @@ def _value(data: memoryview, offset: int, kind: int, depth: int) -> tuple[Any, i
         return _signed(raw), offset
     if kind == _BINARY:
         length, offset = varint(data, offset)
-        return bytes(data[offset : offset + min(length, 200)]), _within(data, offset + length)
+        return bytes(data[offset : offset + length]), _within(data, offset + length)
     if kind in (_LIST, _SET):
         return _items(data, offset, depth)
     if kind == _MAP:
