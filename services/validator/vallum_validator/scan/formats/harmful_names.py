@@ -108,15 +108,22 @@ def _signs(mark: str) -> bytes:
         by_letter.setdefault(module[-1], []).append(named)
     letters = "".join(sorted(by_letter))
     named = "|".join(rf"(?<={letter}{mark})(?:{'|'.join(names)})" for letter, names in by_letter.items())
-    return rf"{mark}(?<=[{letters}]{mark})(?=[A-Za-z_])(?:{named})".encode() + rb"(?=[\s'\",:)\]}\xc2\xe2]|\.__|\Z)"
+    return rf"{mark}(?<=[{letters}]{mark})(?=[A-Za-z_])(?:{named})".encode() + rb"(?=[\s'\",:()\]}\xc2\xe2]|\.__|\Z)"
 
 
 SIGNS: Final = (
     later(_signs(r"\.")),
     later(_signs(":")),
     later(rb"\$(?<=[\s'\"]\$)(?:[\w@.\[\]#:]{0,200}+\(|import\s|from\s)"),
-    later(rb"\((?:(?<=\bopen\()|(?<=\bsystem\()|(?<=\bpopen\())"),
-    *map(later, (rb"__import__", rb"eval(?=\s*+[,()\]])", rb"exec(?=\s*+[,()\]])")),
+    later(rb"\((?:(?<=\bopen\()|(?<=\bsystem\()|(?<=\bpopen\()|(?<=etattr\()|(?<=\bvars\()|(?<=\bglobals\())"),
+    *map(
+        later,
+        (
+            rb"__(?:import|class|subclasses|globals|builtins|base|mro|getattribute|loader|reduce|code)",
+            rb"eval(?=\s*+[,()\]])",
+            rb"exec(?=\s*+[,()\]])",
+        ),
+    ),
 )
 """How text looks that may hold such a name, or an expression with one, as a value."""
 _CALLED: Final = frozenset({"open", "getattr", "setattr", "globals", "vars"})
