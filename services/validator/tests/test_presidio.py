@@ -166,7 +166,7 @@ class TestPolicy:
 
     @pytest.mark.extra
     @pytest.mark.usefixtures("real")
-    @pytest.mark.parametrize("model", ["en_no_such_model", "/no/such/folder"])
+    @pytest.mark.parametrize("model", ["en_no_such_model", "no_such.model", "/no/such/folder"])
     def test_missing_model_is_one_line(self, model: str) -> None:
         with pytest.raises(Invalid, match=f"the spaCy model '{model}' .* not installed"):
             check_installed(_asked(model=model))
@@ -245,6 +245,16 @@ class TestFails:
         assert (result.outcome, "no sandbox here" in result.reason) == (Outcome.INCONCLUSIVE, True)
         assert _on_a_pass(_subject({})).outcome is Outcome.INCONCLUSIVE
 
+    def test_what_was_found_before_it_broke_off_counts(self) -> None:
+        columns = {"a": _text(MARK), "b": _text("nothing")}
+        result = _on_a_pass(_subject(columns, Reader(marked, breaks_at=3)))
+        assert result.outcome is Outcome.FAIL
+
+    def test_model_that_is_gone_is_unavailable(self, tmp_path: Path) -> None:
+        rule = RULE.model_copy(update={"model": str(tmp_path / "gone")})
+        with pytest.raises(Unavailable, match="cannot be read"), open_presidio(rule, HOLDING):
+            pass
+
     def test_it_takes_no_failure_away(self) -> None:
         result = run_check("data_privacy", _subject({"note": _text(IBAN)}, Reader(marked, breaks_at=0)))
         assert result.outcome is Outcome.FAIL
@@ -310,10 +320,13 @@ class TestHostileWorker:
         nothing = {name: np.empty(0, dtype) for name, dtype in (("row", np.int32), ("score", float))}
         nothing |= {name: np.empty(0, object) for name in ("entity", "recogniser")}
         worker = Worker(Frame({}, nothing))
-        texts = ["x" * 1_000_000, *["y"] * 1_200, ""]
+        numbers = [f"{number:09d}" for number in range(100_000)]
+        texts = [" ".join(numbers), *["y"] * 1_200, ""]
         assert PresidioReader(worker, RULE).read(texts, ["w" * 2_000_000] * 100) == []  # type: ignore[arg-type]
         sent = [arrays["texts"].tolist() for _, arrays in worker.asked[1:]]
-        assert "".join(piece for batch in sent for piece in batch) == "".join(texts)
+        pieces = [piece for batch in sent for piece in batch]
+        assert pieces.count("y") == 1_200
+        assert set(numbers) <= {word for piece in pieces for word in piece.split()}, "none is lost at a cut"
         assert max(sum(map(len, batch)) for batch in sent) <= 200_000
         assert max(map(len, sent)) <= 500
         assert all(len("".join(head["context"])) < 1_000 for head, _ in worker.asked[1:])

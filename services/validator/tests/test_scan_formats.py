@@ -125,6 +125,10 @@ MALICIOUS = {
     "skops partial of exec": skops("functools", "partial", "PartialNode", content={"f": EXEC}),
     "skops method with underscore": skops("builtins", "str", "MethodNode", content={"func": "__reduce__", "obj": {}}),
     "skops stack that writes": skops("sklearn.ensemble._stacking", "StackingRegressor", content=STACK),
+    "skops stack behind an odd text": skops(
+        "sklearn.ensemble._stacking", "StackingRegressor",
+        content={"content": {"a": {"__loader__": "JsonNode", "content": '"\ud800"'}, **STACK["content"]}},
+    ),
     "skops formula": skops("statsmodels.base.data", "PandasData", content=FORMULA),
     "skops operator": skops("operator", "methodcaller", "OperatorFuncNode"),
     "onnx external traversal": onnx(tensor=external("../../etc/passwd")),

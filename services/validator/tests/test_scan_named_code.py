@@ -75,6 +75,11 @@ EXPRESSIONS = (
     "$from os import path, system",
     "list(map(eval, ['1']))",
     "(lambda f: f('true'))(os.system)",
+    "print.__self__.eval('1')",
+    "(x for x in []).gi_frame.f_builtins['eval']('1')",
+    "[open][0]('x', 'w')",
+    "list(map(open, ['x'], ['w']))",
+    "map(getattr, [print], ['eval'])",
 )
 
 
@@ -85,6 +90,18 @@ def test_expression_that_acts_is_malicious(text: str, form: str) -> None:
     for document in ({"device": text}, {"backbone": [[-1, 1, text, [64]]]}):
         content = FORMS[form](document)
         assert (scan(content).verdict, rules(content) >= {"config.program"}) == (MALICIOUS, True)
+
+
+def test_blanks_hide_no_expression() -> None:
+    for text in ("__import__('os').system('true')" + " " * 400_000, "\n" * 400_000 + "__import__('os').system('true')"):
+        assert scan(FORMS["JSON"]({"names": text})).verdict is MALICIOUS
+
+
+def test_expression_that_is_too_long_to_read_is_unknown_and_prose_is_not() -> None:
+    long = "[" + "0.5," * 100_000 + "__import__('os').system('true')]"
+    content = FORMS["JSON"]({"names": long})
+    assert (scan(content).verdict, rules(content)) == (UNKNOWN, {"limit.reached"})
+    assert scan(FORMS["JSON"]({"description": "The model (v1.5) predicts. " * 20_000})).verdict is CLEAN
 
 
 @pytest.mark.parametrize("text", ["$import os", "$from glob import glob as c", "$c('a', 'b')", "$@net.to(1)"])
@@ -102,6 +119,8 @@ def test_import_and_call_that_monai_evaluates_are_unknown(text: str) -> None:
         "f(x) = os.system",
         "import os",
         "os.system",
+        "mean(open) / mean(close)",
+        "torch.__version__ (built)",
     ],
 )
 def test_text_that_is_no_expression_evaluates_nothing(text: str) -> None:
@@ -192,6 +211,22 @@ def test_shard_outside_the_folder_is_malicious(shard: str) -> None:
 )
 def test_configuration_in_toml_or_ini_is_walked(text: str, verdict: ScanVerdict) -> None:
     assert scan(text.encode()).verdict is verdict
+
+
+@pytest.mark.parametrize("padding", ["# pad\n" * 200_000, 'a = "b"\n' * 150_000])
+def test_long_toml_is_unknown_behind_its_padding(padding: str) -> None:
+    content = f'{padding}[x]\nfn = "os.system"\n'.encode()
+    assert (scan(content).verdict, "limit.reached" in rules(content)) == (UNKNOWN, True)
+
+
+def test_number_that_python_refuses_hides_nothing() -> None:
+    content = f'n = {"1" * 5_000}\nimport os; os.system("true")\nfn = "os.system"\n'.encode()
+    assert (scan(content).verdict, "scan.failed" in rules(content)) == (UNKNOWN, False)
+
+
+def test_package_that_is_named_like_a_known_one_is_somebody_elses() -> None:
+    assert scan(FORMS["JSON"]({"implementation": "mlserver_mine.Runtime"})).verdict is UNKNOWN
+    assert scan(FORMS["JSON"]({"implementation": "mlserver_sklearn.SKLearnModel"})).verdict is CLEAN
 
 
 @pytest.mark.parametrize("line", ["import os; os.system('true')", "__import__('os').system('true')", "exec('1')"])

@@ -38,6 +38,12 @@ def test_text_of_protocol_buffers_that_cannot_be_judged_is_unknown(text: str) ->
     assert scan(text.encode()).verdict is UNKNOWN
 
 
+def test_fields_need_no_space_between_them() -> None:
+    assert scan(b'library{}node{name:"a"op:"WriteFile"}versions{producer:1}').verdict is MALICIOUS
+    assert scan(b'layer{type:"Python"python_param{module:"evil"}}').verdict is UNKNOWN
+    assert scan(b'model_operations<op_library_filename:"evil.so">').verdict is UNKNOWN
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -162,6 +162,7 @@ def _meets(seen: Confusion, criterion: Criterion, reference: int) -> bool:
         return True
     if not shown[~small].all() or (high[small] < criterion.limit).any():
         return False
+    small[reference] = False  # where no group is large, it is one of them
     # All of them: those that could not be shown alone are the ones that chance made look low.
     selected, rows = float(seen.selected[small].sum()), float(seen.rows[small].sum())
     return bool(ratio_bounds(selected, rows, base, criterion.alone)[0] >= criterion.limit)

@@ -116,7 +116,7 @@ def second_reading(subject: Subject, own: PersonalData) -> SecondReading | None:
                     if counts:
                         columns[f"{part}.{name}"] = counts
                         hit |= where
-                parts[part] = int(hit.sum()), len(seen)
+                    parts[part] = int(hit.sum()), len(seen)  # counts, even where the next column cannot be read
             text = {
                 "card": _lines(reader, subject.card or ""),
                 "manifest": _lines(reader, subject.manifest.model_dump_json(indent=1)),

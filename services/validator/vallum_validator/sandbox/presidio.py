@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from vallum_common.errors import Invalid
+from vallum_common.errors import Invalid, Unavailable
 from vallum_validator.checks.thresholds import PresidioRule, Thresholds
 from vallum_validator.sandbox.frames import Array
 from vallum_validator.sandbox.opened import Holding
@@ -26,6 +26,8 @@ _BATCH_CHARACTERS: Final = 200_000
 """What goes into a call: at some milliseconds for a text its deadline is far."""
 _PIECE: Final = 10_000
 """Longer texts are read in pieces of so many characters."""
+_OVERLAP: Final = 100
+"""Characters of the piece before, so that what a cut would halve is seen whole."""
 _CONTEXT_WORDS, _CONTEXT_CHARACTERS = 8, 40
 _TOTAL_S: Final = 300.0
 _MOST_NAMES: Final = 200
@@ -41,16 +43,23 @@ def check_installed(thresholds: Thresholds) -> None:
     rule = thresholds.data_privacy.presidio
     if rule is None:
         return
-    if importlib.util.find_spec("presidio_analyzer") is None:
+    if not _is_installed("presidio_analyzer"):
         raise Invalid(
             "policy asks for Presidio (data_privacy.presidio), which is not installed; install "
             "vallum-validator[presidio] or take it out of the thresholds"
         )
-    if rule.model and not (Path(rule.model).is_dir() if "/" in rule.model else importlib.util.find_spec(rule.model)):
+    if rule.model and not (Path(rule.model).is_dir() if "/" in rule.model else _is_installed(rule.model)):
         raise Invalid(
             f"policy asks for the spaCy model {rule.model!r} (data_privacy.presidio.model), which is not installed; "
             "name an installed package or the path of a folder"
         )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # a name in a package that is not there, or no name at all
+        return False
 
 
 @contextlib.contextmanager
@@ -58,11 +67,17 @@ def open_presidio(rule: PresidioRule, holding: Holding) -> Iterator[PresidioRead
     """Start a worker that reads by a rule; it ends with the context.
 
     Raises:
-        Unavailable: this machine cannot hold it as policy wants.
+        Unavailable: this machine cannot hold it as policy wants, or the model's folder is gone.
         Invalid: it did not come up, or policy asks for what it does not find.
     """
     limits = replace(holding.limits, total_s=min(holding.limits.total_s, _TOTAL_S))
-    readable = [Path(rule.model)] if "/" in rule.model else []
+    readable: list[Path] = []
+    if "/" in rule.model:
+        try:
+            readable = [Path(rule.model).resolve(strict=True)]
+        except OSError as error:
+            raise Unavailable(f"the spaCy model {rule.model!r} cannot be read ({error.strerror})") from error
+        rule = rule.model_copy(update={"model": str(readable[0])})  # the worker is in another folder
     with Holding(limits, holding.allow_weaker_isolation).worker("Presidio", readable) as worker:
         yield PresidioReader(worker, rule)
 
@@ -136,7 +151,7 @@ def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
     characters = 0
     for index, text in enumerate(texts):
         for start in range(0, len(text), _PIECE):
-            piece = text[start : start + _PIECE]
+            piece = text[max(0, start - _OVERLAP) : start + _PIECE]
             if len(batch) == _BATCH or characters + len(piece) > _BATCH_CHARACTERS:
                 yield batch
                 batch, characters = [], 0

@@ -18,15 +18,17 @@ _CLASS: Final = later(r"[a-z_]\w*(?:\.[a-z_]\w*)*\._?[A-Z]\w*[a-z]\w*")
 _OWN_LIBRARY: Final = later(r"(?:transformers|peft|diffusers|sentence_transformers)(?:\.\w+)*")
 _ACTIVATION: Final = later(r"torch\.nn\.(?:modules\.\w+\.)?[A-Z]\w*|transformers\.activations\.[A-Z]\w*")
 _OWN: Final = frozenset(
-    {"accelerate", "allennlp", "autogluon", "catboost", "datasets", "diffusers", "dynamic_network_architectures",
-     "flax", "gymnasium", "haystack", "keras", "keras_hub", "langchain", "langchain_core", "lightgbm", "lightning",
-     "llama_index", "logging", "mlflow", "monai", "nemo", "nnunetv2", "numpy", "onnxruntime", "optimum", "pandas",
+    {"accelerate", "allennlp", "autogen_agentchat", "autogen_core", "autogen_ext", "autogluon", "catboost", "datasets",
+     "diffusers", "dynamic_network_architectures", "flax", "gymnasium", "haystack", "keras", "keras_hub", "langchain",
+     "langchain_core", "lightgbm", "lightning", "llama_index", "logging", "mlflow", "mlserver",
+     "mlserver_alibi_detect", "mlserver_alibi_explain", "mlserver_catboost", "mlserver_huggingface",
+     "mlserver_lightgbm", "mlserver_mlflow", "mlserver_mllib", "mlserver_sklearn", "mlserver_xgboost", "monai", "nemo",
+     "nnunetv2", "numpy", "onnxruntime", "optimum", "pandas",
      "peft", "pyspark", "pytorch_lightning", "rasa", "ray", "scipy", "sentence_transformers", "setfit", "sklearn",
      "spacy", "stable_baselines3", "statsmodels", "tensorflow", "tf_keras", "thinc", "timm", "tokenizers", "torch",
      "torchaudio", "torchmetrics", "torchvision", "transformers", "xgboost"}
 )  # fmt: skip
 """Where the classes of honest models come from; what acts among them is judged by its name."""
-_OWN_FAMILIES: Final = ("autogen_", "mlserver")
 _OTHER_LANGUAGES: Final = frozenset({"com", "java", "javax", "net", "org", "scala"})
 """Where packages of Java begin."""
 _CLASS_KEYS: Final = frozenset(
@@ -98,7 +100,7 @@ def _classes(node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         if not isinstance(value, str) or not (key in _CLASS_KEYS or key.endswith(_CLASS_ENDS)):
             continue
         root = value.partition(".")[0]
-        if _CLASS.fullmatch(value) and not root.startswith(_OWN_FAMILIES) and root not in _OWN | _OTHER_LANGUAGES:
+        if _CLASS.fullmatch(value) and root not in _OWN | _OTHER_LANGUAGES:
             yield f"{key} is a class of the author's own", value
 
 

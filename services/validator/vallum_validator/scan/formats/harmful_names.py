@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from vallum_common.errors import Exhausted
 from vallum_validator.scan.expressions import later
 
 _WALKED_TO: Final[Mapping[str, str]] = {
@@ -119,7 +120,11 @@ SIGNS: Final = (
     *map(
         later,
         (
-            rb"__(?:import|class|subclasses|globals|builtins|base|mro|getattribute|loader|reduce|code)",
+            rb"__(?:import|class|subclasses|globals|builtins|base|mro|getattribute|loader|reduce|code|self|func)",
+            rb"\.f_(?:back|builtins|globals|locals)",
+            rb"open(?=\s*+[)\]}])",
+            rb"[\[({]\s*+open(?=\s*+,)",
+            rb"etattr(?=\s*+[,)\]}])",
             rb"eval(?=\s*+[,()\]])",
             rb"exec(?=\s*+[,()\]])",
         ),
@@ -127,17 +132,21 @@ SIGNS: Final = (
 )
 """How text looks that may hold such a name, or an expression with one, as a value."""
 _CALLED: Final = frozenset({"open", "getattr", "setattr", "globals", "vars"})
+_PASSED_ON: Final = _CALLED - {"open"}
+"""Whoever hands one of these on has it called; `open` is a column of prices, too."""
+_CALL_LATER: Final = frozenset({"map", "filter", "reduce", "partial", "starmap"})
 _NAMED: Final = frozenset({"__import__", "eval", "exec", "compile", "__builtins__", "breakpoint"})
 _ACTS: Final = frozenset({"system", "popen", "Popen", "check_output", "check_call", "getoutput", "import_module"})
-_INTERNALS: Final = frozenset(
-    {"__base__", "__bases__", "__builtins__", "__class__", "__code__", "__getattribute__", "__globals__", "__import__",
-     "__loader__", "__mro__", "__reduce__", "__reduce_ex__", "__subclasses__"}
-)  # fmt: skip
+_HARMLESS_INTERNALS: Final = frozenset({"__name__", "__version__", "__doc__", "__len__", "__file__"})
+_INTERNALS: Final = later(r"__\w+__|(?:gi|cr|ag|tb)_frame|f_(?:back|builtins|globals|locals)|func_globals")
 """By which an expression comes to functions that it does not name."""
 _EXPRESSION: Final = later(r"\b(?:__import__|eval|exec|compile|open|[sg]etattr|globals|vars|breakpoint)\b|__|\w\.\w")
 _TAKEN: Final = later(r"\$from\s+([\w.]+)\s+import\s+([\w\s,]+)")
 _IMPORT: Final = later(r"\$(?:import\s+\w|from\s+[\w.]+\s+import\s)")
-_MAX_EXPRESSION: Final = 64 * 1024
+_MAX_EXPRESSION: Final = 256 * 1024
+_BLANKS: Final = later(r"[ \t\f]{2,}|\s*\n\s*\n")
+_PROSE: Final = later(r"\s*(?!(?:lambda|not|await)\b)[A-Za-z]+,? (?!(?:if|for|in|is|and|or|not)\b)[A-Za-z]+\b")
+"""No expression begins with two words."""
 _REFERENCE: Final = later(r"@[\w#:.]+")
 """How an expression of MONAI names another part of the configuration."""
 
@@ -151,12 +160,19 @@ def evaluates(text: str) -> bool:
     """Whether a value is a Python expression that acts: MONAI evaluates what follows `$`, YOLO what a layer is called.
 
     A text for people may name such a call, but is not an expression from its first character to its last.
+
+    Raises:
+        Exhausted: it may be one, and is too long to be read.
     """
     taken = _TAKEN.match(text)
     if taken and any(is_harmful(f"{taken[1]}.{name.split()[0]}") for name in taken[2].split(",") if name.strip()):
         return True
-    if "(" not in text or len(text) > _MAX_EXPRESSION or not _EXPRESSION.search(text):
+    if "(" not in text or not _EXPRESSION.search(text):
         return False
+    if len(text) > _MAX_EXPRESSION:
+        text = _BLANKS.sub(lambda found: "\n" if "\n" in found[0] else " ", text.strip())
+        if len(text) > _MAX_EXPRESSION and not _PROSE.match(text):
+            raise Exhausted(f"a text of more than {_MAX_EXPRESSION} characters may be an expression of Python")
     tree = _parsed(text)
     return tree is not None and any(_acts(node) for node in ast.walk(tree))
 
@@ -184,11 +200,23 @@ def _parsed(text: str) -> ast.AST | None:
 
 def _acts(node: ast.AST) -> bool:
     """Whether a part of an expression calls or passes on what acts, or goes through the insides of Python."""
-    if isinstance(node, ast.Name):
-        return node.id in _NAMED
-    if isinstance(node, ast.Attribute):
-        return node.attr in _ACTS or node.attr in _INTERNALS or is_harmful(".".join(_path(node)))
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLED
+    match node:
+        case ast.Name(id=name):
+            return name in _NAMED or name in _PASSED_ON
+        case ast.Attribute(attr=name):
+            inside = _INTERNALS.fullmatch(name) is not None and name not in _HARMLESS_INTERNALS
+            return inside or name in _ACTS or is_harmful(".".join(_path(node)))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return name in _CALLED or (name in _CALL_LATER and any(_names_called(each) for each in args))
+        case ast.Call(func=ast.Attribute()):
+            return False
+        case ast.Call(func=func):  # `[open][0](…)`
+            return any(map(_names_called, ast.walk(func)))
+    return False
+
+
+def _names_called(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id in _CALLED
 
 
 def _path(node: ast.expr) -> Iterator[str]:

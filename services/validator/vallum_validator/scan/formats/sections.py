@@ -17,8 +17,10 @@ _ASSIGNMENT: Final = later(r"(?m)^[ \t]*+[\w.@'\"\\-]{1,200}[ \t]*+=")
 _OPTION: Final = later(r"(?P<option>[^=:]*)(?P<vi>[=:])(?P<value>.*)")
 _MAX_PARTS: Final = 64
 _LONG_NAME: Final = later(rf"(?:[\w'\"-]++[ \t]*+\.[ \t]*+){{{_MAX_PARTS}}}")
+_BEGINS: Final = later(r"\ufeff?(?:\s|[#;][^\n]*+(?:\n|\Z))*+(?:\[|[^\n]*=)")
+"""Whatever its first line is, a section or a value: no reader of either goes on behind another one."""
 _MAX_READ: Final = 1024**2
-"""Characters. What is longer is no configuration."""
+"""Characters."""
 
 
 class Parser(configparser.RawConfigParser):
@@ -39,16 +41,17 @@ def documents(text: str) -> Iterator[dict[str, Any]]:
     """What the text is as TOML and as INI, of which it may be both; nothing where it is neither.
 
     Raises:
-        Exhausted: a name has so many parts that reading it takes the square of them.
+        Exhausted: a name has so many parts that reading it takes the square of them, or it is too long to be read.
     """
-    if not _ASSIGNMENT.search(text):
+    if not (_ASSIGNMENT.search(text) and _BEGINS.match(text)):
         return
     if _LONG_NAME.search(text):
         raise Exhausted(f"a name of {_MAX_PARTS} parts or more, of which TOML keeps every beginning")
-    text = text[:_MAX_READ]
+    if len(text) > _MAX_READ:
+        raise Exhausted(f"TOML or INI of more than {_MAX_READ} characters")
     import tomllib  # most text does without
 
-    with suppress(tomllib.TOMLDecodeError, RecursionError):
+    with suppress(ValueError, RecursionError):  # a number of more than 4,300 digits is a plain ValueError
         yield tomllib.loads(text)
     if _SECTION.search(text):
         yield _ini(text)

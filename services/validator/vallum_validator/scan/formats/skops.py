@@ -9,7 +9,7 @@ from vallum_validator.scan import allowlist, secrets
 from vallum_validator.scan.containers.zip import ZipArchive
 from vallum_validator.scan.context import Context, shown
 from vallum_validator.scan.formats.configs import nodes
-from vallum_validator.scan.formats.text import load_json
+from vallum_validator.scan.formats.text import NotJson, load_json
 from vallum_validator.scan.pickled.formulas import objection_to_formula
 from vallum_validator.scan.pickled.methods import PREDICT, objection_to_method
 from vallum_validator.scan.pickled.values import OPAQUE, Grade
@@ -91,7 +91,10 @@ def _attributes(state: Any) -> list[tuple[Any, Any]]:
 def _plain(value: Any, *, nested: bool = True) -> Any:
     match value:
         case {"__loader__": "JsonNode", "content": str(text)} if len(text) <= _MAX_VALUE:
-            found = load_json(memoryview(text.encode()))
+            try:
+                found = load_json(memoryview(text.encode("utf-8", "replace")))
+            except NotJson:
+                return OPAQUE
             return found if found is None or isinstance(found, str | int | float) else OPAQUE
         case {"__loader__": "ListNode" | "TupleNode", "content": list(parts)} if nested and len(parts) <= _MAX_PARTS:
             return tuple(_plain(part, nested=False) for part in parts)

@@ -16,7 +16,7 @@ from vallum_validator.scan.formats.tensorflow import DENIED, known_operators
 _SPACE: Final = rb"(?:\s|#[^\n]*+)*+"
 _TEXT: Final = rb"(?:\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+')"
 _MESSAGE: Final = later(
-    rb"(?:^|[\s{;,])(?:(saved_model_schema_version|meta_graphs)|(graph_def|node|node_def|versions)|(op_type|ir_version)|"
+    rb"(?<![\w.])(?:(saved_model_schema_version|meta_graphs)|(graph_def|node|node_def|versions)|(op_type|ir_version)|"
     rb"(python_param)|(op_library_filename))%b[:{<]" % _SPACE
 )
 _MAY_BE: Final = (
